@@ -1,0 +1,1 @@
+"""Cluster descriptions; data files only."""

@@ -1,0 +1,42 @@
+"""The ``diffpose`` command: ``diffpose JOB [--config FILE] [key=value ...]``."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+
+JOBS = {
+    "preprocess": "recordings -> pose store: detections and mixtures",
+    "inspect": "what a pose store holds",
+    "train": "context encoder, mixtures with its depth, denoiser",
+    "evaluate": "errors on the test split, report",
+    "serve": "answer requests over HTTP",
+    "demo": "the whole way on motion that the project makes itself",
+}
+
+
+def main() -> int:
+    """Dispatch to a job; every job is also ``python jobs/JOB.py`` with the same arguments."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        lines = [f"  {name:12s}{text}" for name, text in JOBS.items()]
+        sys.stdout.write(
+            "usage: diffpose JOB [--config FILE] [key=value ...]\n\njobs:\n"
+            + "\n".join(lines)
+            + "\n\ndiffpose JOB --help lists the settings of a job.\n"
+        )
+        return 0
+    name = arguments[0]
+    if name not in JOBS:
+        close = difflib.get_close_matches(name, JOBS, n=1)
+        hint = f"Did you mean {close[0]!r}?" if close else f"Jobs: {', '.join(JOBS)}."
+        sys.stderr.write(f"error: unknown job {name!r}. {hint}\n")
+        return 2
+    job = importlib.import_module(f"diffpose.jobs.{name}")
+    status: int = job.main(arguments[1:])
+    return status
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

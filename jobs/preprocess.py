@@ -1,0 +1,69 @@
+#!/usr/bin/env python
+"""Recordings -> pose store: detections, then mixtures. Run again to go on or to retry.
+
+diffpose preprocess --config configs/preprocess/mocap.yaml source.uri=DIR_OF_BVH store=STORE
+diffpose preprocess --config configs/preprocess/mocap.yaml source.uri=DIR store=s3://bucket/store
+diffpose preprocess ... stages=mixtures mixture.depth=encoder encoder=RUN_DIR
+ray job submit --working-dir . -- python jobs/preprocess.py --config ... source.uri=... store=...
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from diffpose.jobs import command_line
+from diffpose.platform.storage import absolute
+from diffpose.preprocessing.pipeline import Summary, detect, fit_mixtures
+from diffpose.preprocessing.settings import PreprocessSettings
+
+
+def preprocess(settings: PreprocessSettings) -> int:
+    """Run the stages; returns the exit status."""
+    settings = settings.model_copy(
+        update={
+            "store": absolute(settings.store),
+            "source": settings.source.model_copy(update={"uri": absolute(settings.source.uri)}),
+        }
+    )
+    summaries: dict[str, Summary] = {}
+    if "detect" in settings.stages:
+        summaries["detect"] = detect(settings)
+        print_summary("detect", summaries["detect"])
+        if summaries["detect"].rows == 0:
+            sys.stderr.write("error: not one clip could be made; see the failures above\n")
+            return 1
+    if "mixtures" in settings.stages:
+        summaries["mixtures"] = fit_mixtures(
+            settings.store,
+            settings.mixture,
+            settings.encoder,
+            settings.seed,
+            settings.workers,
+        )
+        print_summary(f"mixtures/{settings.mixture.group}", summaries["mixtures"])
+        if summaries["mixtures"].rows == 0:
+            return 1
+    failed = any(summary.failed for summary in summaries.values())
+    return 1 if settings.strict and failed else 0
+
+
+def print_summary(stage: str, summary: Summary, most: int = 10) -> None:
+    """Print counts and the first failures."""
+    print(
+        f"{stage}: {summary.clips} clips, {summary.rows} frames, {len(summary.failed)} failed",
+        flush=True,
+    )
+    for name, error in sorted(summary.failed.items())[:most]:
+        print(f"  failed: {name}: {error}")
+    if len(summary.failed) > most:
+        print(f"  ... and {len(summary.failed) - most} more; diffpose inspect lists them")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run from the command line."""
+    return command_line.run(PreprocessSettings, preprocess, arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,78 @@
+#!/usr/bin/env python
+"""Train: context encoder, mixtures with its depth, denoiser. Run again to go on.
+
+diffpose train --config configs/train/frame_cpu.yaml store=STORE run=RUN_DIR
+diffpose train --config configs/train/frame_cpu.yaml store=STORE run=RUN_DIR stage=encoder
+diffpose train --config configs/train/stand_diff_cpu.yaml store=STORE run=RUN_2 encoder=RUN_DIR
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from diffpose.jobs import command_line
+from diffpose.jobs.preprocess import print_summary
+from diffpose.platform.checkpoint import (
+    CONFIG,
+    WEIGHTS,
+    encoder_digest,
+    has_model,
+    load_config,
+)
+from diffpose.platform.storage import absolute, join, read_bytes, write_bytes
+from diffpose.platform.training import train_denoiser, train_encoder
+from diffpose.platform.training_settings import TrainSettings
+from diffpose.preprocessing.pipeline import fit_mixtures
+from diffpose.preprocessing.settings import MixtureGroupSettings
+
+
+def train(settings: TrainSettings) -> int:
+    """Run the stages that are not done yet; returns the exit status."""
+    settings = settings.model_copy(
+        update={"store": absolute(settings.store), "run": absolute(settings.run)}
+    )
+    encoder = join(settings.run, "encoder")
+    if settings.encoder is not None:
+        _take_encoder(join(absolute(settings.encoder), "encoder"), encoder)
+    if "encoder" in settings.stage and settings.encoder is None:
+        if has_model(encoder):
+            print(f"encoder: already trained in {settings.run}")
+        else:
+            train_encoder(settings)
+    group = settings.mixtures or _default_group(settings, encoder)
+    if "mixtures" in settings.stage:
+        mixture = MixtureGroupSettings(name=group, depth=settings.depth, spec=settings.mixture)
+        run = settings.run if settings.depth == "encoder" else None
+        summary = fit_mixtures(settings.store, mixture, run, settings.seed, None)
+        print_summary(f"mixtures/{group}", summary)
+    if "denoiser" in settings.stage:
+        if has_model(join(settings.run, "denoiser")):
+            print(f"denoiser: already trained in {settings.run}")
+        else:
+            train_denoiser(settings, group)
+    return 0
+
+
+def _default_group(settings: TrainSettings, encoder: str) -> str:
+    if settings.depth == "histogram":
+        return "histogram"
+    return f"encoder-{encoder_digest(encoder)[:8]}" if has_model(encoder) else "encoder"
+
+
+def _take_encoder(source: str, target: str) -> None:
+    """Copy a trained encoder, so that the run directory is complete in itself."""
+    load_config(source, "context_encoder")
+    if has_model(target):
+        return
+    for name in (WEIGHTS, CONFIG):  # the config goes last and marks the folder complete
+        write_bytes(join(target, name), read_bytes(join(source, name)))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run from the command line."""
+    return command_line.run(TrainSettings, train, arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,200 @@
+"""H_K: the uncertain 3D pose that heatmaps (x, y) and a depth prior (z) describe (Sec. 4.1).
+
+Pixels and millimetres are brought into one space by a bridging pose: its root translation T is
+solved from the detections (camera.solve_root_translation), then a draw (u, z) becomes
+``x = u (z + T_z) - T_x``. The detected root is never subtracted: its heatmap noise would be added
+to every joint. The root itself is 0 by definition.
+
+Axis legend: B rows, S draws, J joints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diffpose.model import camera as cam
+from diffpose.model import heatmaps as hm
+from diffpose.model.detections import Detections
+from diffpose.model.skeleton import ROOT
+
+
+@dataclass(frozen=True)
+class Observations:
+    """What a 2D detector says of B frames; everything H_K and the networks need of them.
+
+    Attributes:
+        heatmaps: (B, 17, 64, 48) uint8, or None where only their summary is needed.
+        crops: (B, 4) px, heatmaps.py.
+        keypoints_px: (B, 17, 2).
+        modes: (B, 17, 7), heatmaps.summarise.
+        camera: (B, 4) intrinsics in px.
+    """
+
+    heatmaps: NDArray[np.uint8] | None
+    crops: NDArray[np.float32]
+    keypoints_px: NDArray[np.float32]
+    modes: NDArray[np.float32]
+    camera: NDArray[np.float32]
+
+    @staticmethod
+    def from_heatmaps(
+        heatmaps: NDArray[np.uint8], crops: NDArray[np.float32], camera: NDArray[np.float32]
+    ) -> Observations:
+        """Summarise heatmaps (B, 17, 64, 48) with crops (B, 4) and intrinsics (B, 4)."""
+        keypoints, _, modes = hm.summarise(heatmaps, crops)
+        return Observations(heatmaps, crops, keypoints, modes, camera)
+
+    def __len__(self) -> int:
+        return len(self.keypoints_px)
+
+    def detections(self) -> Detections:
+        """Return the same claims in ray space."""
+        return Detections.from_pixels(
+            torch.from_numpy(self.keypoints_px),
+            torch.from_numpy(self.modes),
+            torch.from_numpy(self.camera),
+        )
+
+
+def take_rows(observations: Observations, which: slice) -> Observations:
+    """Return some of the frames."""
+    heatmaps = observations.heatmaps
+    return Observations(
+        None if heatmaps is None else heatmaps[which],
+        observations.crops[which],
+        observations.keypoints_px[which],
+        observations.modes[which],
+        observations.camera[which],
+    )
+
+
+class DepthPrior(Protocol):
+    """Where z comes from."""
+
+    def draw(self, bridge_mm: Tensor, n_draws: int, generator: torch.Generator) -> Tensor:
+        """Return z draws in mm, (B, S, 17), for frames whose bridging poses are (B, 17, 3)."""
+        ...
+
+    def mean(self, bridge_mm: Tensor) -> Tensor:
+        """Return the prior's mean z in mm, (B, 17)."""
+        ...
+
+
+@dataclass(frozen=True)
+class EncoderDepth:
+    """z ~ N(the context encoder's z, its held-out spread per joint).
+
+    Attributes:
+        sigma_mm: (17,), root mean square error of the encoder's z on held-out poses.
+    """
+
+    sigma_mm: Tensor
+
+    def draw(self, bridge_mm: Tensor, n_draws: int, generator: torch.Generator) -> Tensor:
+        """Draw around the bridging pose's z, which is the encoder's."""
+        noise = torch.randn((len(bridge_mm), n_draws, self.sigma_mm.shape[0]), generator=generator)
+        return bridge_mm[:, None, :, 2] + noise * self.sigma_mm
+
+    def mean(self, bridge_mm: Tensor) -> Tensor:
+        """Return the encoder's z."""
+        return bridge_mm[..., 2]
+
+
+@dataclass(frozen=True)
+class HistogramDepth:
+    """z by its frequency in the training poses, joint by joint.
+
+    Attributes:
+        edges_mm: (17, n_bins + 1), increasing.
+        counts: (17, n_bins).
+    """
+
+    edges_mm: Tensor
+    counts: Tensor
+
+    @staticmethod
+    def from_poses(poses_mm: NDArray[np.floating], n_bins: int = 50) -> HistogramDepth:
+        """Count the z of training poses (n, 17, 3), root-relative camera frame, mm."""
+        edges, counts = [], []
+        for z in np.asarray(poses_mm, dtype=np.float64)[..., 2].T:
+            n, e = np.histogram(z, bins=n_bins, range=(z.min() - 0.5, z.max() + 0.5))
+            edges.append(e)
+            counts.append(n.astype(np.float64))
+        return HistogramDepth(torch.tensor(np.array(edges)), torch.tensor(np.array(counts)))
+
+    def draw(self, bridge_mm: Tensor, n_draws: int, generator: torch.Generator) -> Tensor:
+        """Draw bins by frequency, then evenly within the bin; the bridging pose plays no part."""
+        n_joints, n_bins = self.counts.shape
+        n = len(bridge_mm) * n_draws
+        bins = torch.multinomial(self.counts, n, replacement=True, generator=generator)
+        place = torch.rand((n_joints, n), generator=generator, dtype=torch.float64)
+        width = (self.edges_mm[:, -1] - self.edges_mm[:, 0]) / n_bins
+        z = self.edges_mm[:, :1] + (bins + place) * width[:, None]
+        return z.T.reshape(len(bridge_mm), n_draws, n_joints).to(torch.float32)
+
+    def mean(self, bridge_mm: Tensor) -> Tensor:
+        """Return the mean z per joint."""
+        centres = (self.edges_mm[:, :-1] + self.edges_mm[:, 1:]) / 2
+        z = (centres * self.counts).sum(dim=1) / self.counts.sum(dim=1)
+        return z.to(torch.float32).expand(len(bridge_mm), -1)
+
+
+def draw_poses(
+    observations: Observations,
+    bridge_mm: Tensor,
+    depth: DepthPrior,
+    n_draws: int,
+    seeds: NDArray[np.uint64],
+) -> Tensor:
+    """Draw poses from H_K.
+
+    Args:
+        observations: B frames with heatmaps.
+        bridge_mm: (B, 17, 3), the bridging pose of each frame: the context encoder's pose, or one
+            pose of mean proportions for all.
+        depth: the prior of z.
+        n_draws: S.
+        seeds: (B,), one per frame; a frame's draws do not depend on the batch it is in.
+
+    Returns:
+        (B, S, 17, 3) in mm, root-relative camera frame, the root exactly 0.
+
+    Raises:
+        ValueError: no heatmaps, or an empty one.
+    """
+    if observations.heatmaps is None:
+        raise ValueError("H_K is drawn from heatmaps, but these observations carry none.")
+    pixels = hm.sample(observations.heatmaps, observations.crops, n_draws, seeds)
+    z = torch.cat(
+        [
+            depth.draw(bridge_mm[i : i + 1], n_draws, torch.Generator().manual_seed(_signed(seed)))
+            for i, seed in enumerate(seeds)
+        ]
+    )
+    translation = observations.detections().translation_mm(bridge_mm)
+    camera = torch.from_numpy(observations.camera)
+    drawn_rays = cam.rays_from_pixels(torch.from_numpy(pixels), camera[:, None])
+    poses = cam.back_project(drawn_rays, z, translation[:, None].expand(-1, n_draws, -1))
+    poses[..., ROOT, :] = 0.0
+    return poses
+
+
+def mean_pose(observations: Observations, bridge_mm: Tensor, depth: DepthPrior) -> Tensor:
+    """Return the mean of H_K without drawing, (B, 17, 3) in mm (x and y independent of z)."""
+    seen = observations.detections()
+    weight = seen.second_weight[..., None]
+    mean_rays = (1 - weight) * seen.first_mode[..., :2] + weight * seen.second_mode[..., :2]
+    pose = cam.back_project(mean_rays, depth.mean(bridge_mm), seen.translation_mm(bridge_mm))
+    pose[..., ROOT, :] = 0.0
+    return pose
+
+
+def _signed(seed: np.uint64) -> int:
+    """Torch seeds are signed 64-bit."""
+    return int(seed) & 0x7FFF_FFFF_FFFF_FFFF

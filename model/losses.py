@@ -1,0 +1,63 @@
+"""What the two networks are trained on, from one batch (Sec. 4.4, training).
+
+All poses are in the space of h (detections.POSE_SCALE_PER_MM) unless a name says mm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffpose.model.denoiser import DenoiserConfig
+from diffpose.model.detections import POSE_SCALE_PER_MM, Detections
+from diffpose.model.diffusion import diffuse, step_alpha
+from diffpose.model.lifter import Context, denoise_step, single_step_input
+
+
+def encoder_loss(predicted: Tensor, target_mm: Tensor) -> Tensor:
+    """Return the mean square error of the context encoder's poses (B, 17, 3)."""
+    return F.mse_loss(predicted, target_mm * POSE_SCALE_PER_MM)
+
+
+def denoiser_loss(
+    denoiser: torch.nn.Module,
+    config: DenoiserConfig,
+    context: Context,
+    detections: Detections,
+    target_mm: Tensor,
+    mu: Tensor,
+    epsilon: Tensor,
+    alphas: Tensor,
+    grid: Sequence[int],
+    generator: torch.Generator,
+) -> Tensor:
+    """Return the loss of g for one random visited step per frame (eq. 9 on the grid).
+
+    Args:
+        denoiser: g, possibly wrapped for distributed training.
+        config: of g.
+        context: B frames, from the frozen encoder.
+        detections: the same frames.
+        target_mm: h_0, (B, 17, 3) in mm.
+        mu, epsilon: one draw of the frame's mixture, (B, 17, 3); for ``gaussian`` 0 and N(0, I).
+        alphas: (K + 1,).
+        grid: visited steps, K first, 0 last.
+        generator: of the random steps.
+    """
+    h0 = target_mm * POSE_SCALE_PER_MM
+    rows = len(h0)
+    if config.process == "single_step":
+        k = torch.full((rows,), config.n_steps)
+        h_k, target = single_step_input(detections, context), h0
+    else:
+        place = torch.randint(len(grid) - 1, (rows,), generator=generator)
+        steps = torch.tensor(grid)
+        k, k_next = steps[place], steps[place + 1]
+        h_k = diffuse(h0, mu, epsilon, step_alpha(alphas, k))
+        next_on_grid = config.parametrisation == "next_on_grid"
+        target = diffuse(h0, mu, epsilon, step_alpha(alphas, k_next)) if next_on_grid else h0
+    output = denoise_step(denoiser, config, h_k, context, k, step_alpha(alphas, k))
+    return F.mse_loss(output, target)

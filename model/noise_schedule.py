@@ -1,0 +1,60 @@
+"""Noise schedules alpha_k and the grid of visited steps.
+
+alpha_k is the cumulative product of (1 - beta_i), as in the paper; alpha_0 = 1.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+ScheduleName = Literal["paper", "linear_to_zero", "cosine"]
+
+
+def cumulative_alphas(name: ScheduleName, n_steps: int) -> Tensor:
+    """Return alpha_0 .. alpha_K, float64, shape (K + 1,).
+
+    ``paper``: beta linear from 1e-4 to 2e-3 (supplement, section 3). With K = 50 this ends at
+    alpha_K = 0.949, against the paper's own text (alpha_K ~ 0): kept for comparison, the reverse
+    process then returns its start. ``linear_to_zero``: beta linear from 1e-4 to 0.18 at K = 50
+    (alpha_K = 0.008), scaled for other K. ``cosine``: Nichol and Dhariwal (ICML 2021), ends at 1e-4.
+
+    Raises:
+        ValueError: K is not positive or the name is unknown.
+    """
+    if n_steps < 1:
+        raise ValueError(f"The number of diffusion steps must be at least 1, got {n_steps}.")
+    if name in ("paper", "linear_to_zero"):
+        last = 2e-3 if name == "paper" else min(0.18 * 50 / n_steps, 0.999)
+        betas = torch.linspace(1e-4, last, n_steps, dtype=torch.float64)
+        alphas = torch.cumprod(1.0 - betas, dim=0)
+    elif name == "cosine":
+        offset = 0.008
+        k = torch.arange(n_steps + 1, dtype=torch.float64)
+        curve = torch.cos((k / n_steps + offset) / (1 + offset) * math.pi / 2) ** 2
+        alphas = (curve[1:] / curve[0]).clamp_min(1e-4)
+    else:
+        raise ValueError(
+            f"Unknown schedule {name!r}; there are 'paper', 'linear_to_zero', 'cosine'."
+        )
+    return torch.cat([torch.ones(1, dtype=torch.float64), alphas])
+
+
+def step_grid(n_steps: int, n_visited: int) -> tuple[int, ...]:
+    """Return the visited steps, from K down to 0, evenly spaced: 50, 40, 30, 20, 10, 0.
+
+    Args:
+        n_steps: K.
+        n_visited: how many times the network runs (5 in the paper with DDIM, K without).
+
+    Raises:
+        ValueError: more visits than steps, or none.
+    """
+    if not 1 <= n_visited <= n_steps:
+        raise ValueError(
+            f"Between 1 and K={n_steps} steps can be visited, got {n_visited} visited steps."
+        )
+    return tuple(round(n_steps * (n_visited - i) / n_visited) for i in range(n_visited + 1))

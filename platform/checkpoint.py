@@ -1,0 +1,167 @@
+"""Checkpoints: self-describing folders at any URI, weights as safetensors beside their config.
+
+A run directory holds ``encoder/`` and ``denoiser/``, each with
+
+    config.json           architecture, what it was trained for, held-out figures, code version
+    weights.safetensors   averaged (EMA) weights, the ones to use
+
+so that a model loads by its path alone, years later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+import diffpose
+from diffpose.model.context_encoders.graformer import Graformer, GraformerConfig
+from diffpose.model.denoiser import Denoiser, DenoiserConfig
+from diffpose.model.initial_distribution import DepthPrior, EncoderDepth, HistogramDepth
+from diffpose.model.lifter import Lifter, SamplingSettings
+from diffpose.model.mixture import MixtureSpec
+from diffpose.platform.errors import RunError
+from diffpose.platform.storage import exists, join, read_bytes, read_json, write_bytes, write_json
+
+FORMAT = 1
+CONFIG, WEIGHTS = "config.json", "weights.safetensors"
+
+
+def save_model(uri: str, kind: str, weights: dict[str, Tensor], config: dict[str, Any]) -> None:
+    """Write a model folder; the config goes last and marks it complete."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    write_bytes(join(uri, WEIGHTS), safetensors.torch.save(tensors))
+    description = {
+        "format": FORMAT,
+        "kind": kind,
+        "code_version": diffpose.__version__,
+        "torch_version": torch.__version__,
+        **config,
+    }
+    write_json(join(uri, CONFIG), description)
+
+
+def has_model(uri: str) -> bool:
+    """Tell whether a complete model folder is there."""
+    return exists(join(uri, CONFIG))
+
+
+def load_config(uri: str, kind: str) -> dict[str, Any]:
+    """Read a model folder's config.
+
+    Raises:
+        RunError: no complete model is there, or another kind or format.
+    """
+    if not has_model(uri):
+        raise RunError(
+            f"There is no trained {kind} at {uri!r} ({CONFIG} is missing). Train one: diffpose "
+            "train --config configs/train/frame_cpu.yaml store=STORE run=RUN_DIR"
+        )
+    config: dict[str, Any] = read_json(join(uri, CONFIG))
+    if config.get("format") != FORMAT or config.get("kind") != kind:
+        raise RunError(
+            f"{join(uri, CONFIG)} describes kind {config.get('kind')!r} in format "
+            f"{config.get('format')!r}; expected kind {kind!r} in format {FORMAT}."
+        )
+    return config
+
+
+def load_encoder(uri: str) -> tuple[Graformer, dict[str, Any]]:
+    """Load a context encoder, ready to use, with its config.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    config = load_config(uri, "context_encoder")
+    encoder = Graformer(GraformerConfig.model_validate(config["architecture"]))
+    _load_weights(encoder, uri)
+    return encoder.eval(), config
+
+
+def load_denoiser(uri: str) -> tuple[Denoiser, dict[str, Any]]:
+    """Load a denoiser, ready to use, with its config.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    config = load_config(uri, "denoiser")
+    denoiser = Denoiser(
+        DenoiserConfig.model_validate(config["architecture"]), config["context_width"]
+    )
+    _load_weights(denoiser, uri)
+    return denoiser.eval(), config
+
+
+def encoder_digest(uri: str) -> str:
+    """Return a digest of an encoder's weights: mixtures and denoisers belong to one encoder.
+
+    Raises:
+        RunError: there is no encoder.
+    """
+    load_config(uri, "context_encoder")
+    return hashlib.sha256(read_bytes(join(uri, WEIGHTS))).hexdigest()[:16]
+
+
+def depth_to_json(depth: DepthPrior) -> dict[str, Any]:
+    """Describe a depth prior as JSON."""
+    if isinstance(depth, EncoderDepth):
+        return {"kind": "encoder", "sigma_mm": depth.sigma_mm.tolist()}
+    if isinstance(depth, HistogramDepth):
+        return {
+            "kind": "histogram",
+            "edges_mm": depth.edges_mm.tolist(),
+            "counts": depth.counts.tolist(),
+        }
+    raise TypeError(f"Unknown depth prior {type(depth).__name__}.")
+
+
+def depth_from_json(value: dict[str, Any]) -> DepthPrior:
+    """Read what depth_to_json wrote."""
+    if value["kind"] == "encoder":
+        return EncoderDepth(torch.tensor(value["sigma_mm"], dtype=torch.float32))
+    return HistogramDepth(
+        torch.tensor(value["edges_mm"], dtype=torch.float64),
+        torch.tensor(value["counts"], dtype=torch.float64),
+    )
+
+
+def load_lifter(run_uri: str) -> tuple[Lifter, SamplingSettings, dict[str, Any]]:
+    """Load a whole run: encoder, denoiser, depth prior.
+
+    Returns:
+        The lifter, the sampling settings it was trained with, and the denoiser's config.
+
+    Raises:
+        RunError: a part is missing, damaged, or encoder and denoiser do not belong together.
+    """
+    encoder, _ = load_encoder(join(run_uri, "encoder"))
+    denoiser, config = load_denoiser(join(run_uri, "denoiser"))
+    digest = encoder_digest(join(run_uri, "encoder"))
+    if config["encoder_digest"] != digest:
+        raise RunError(
+            f"The denoiser of {run_uri!r} was trained with encoder {config['encoder_digest']}, but "
+            f"the encoder beside it is {digest}. Train the denoiser again (stage=denoiser in a "
+            "new run directory)."
+        )
+    lifter = Lifter(
+        encoder,
+        denoiser,
+        depth_from_json(config["depth"]),
+        MixtureSpec.model_validate(config["mixture_spec"]),
+    )
+    return lifter, SamplingSettings.model_validate(config["sampling"]), config
+
+
+def _load_weights(module: torch.nn.Module, uri: str) -> None:
+    path = join(uri, WEIGHTS)
+    try:
+        weights = safetensors.torch.load(read_bytes(path))
+        module.load_state_dict(weights)
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing beside its config. Train this model again.") from None
+    except (SafetensorError, RuntimeError) as error:
+        raise RunError(f"{path} does not fit its config or is damaged: {error}") from None

@@ -1,0 +1,213 @@
+"""One way to configure every job: defaults < YAML file < ``key=value`` on the command line.
+
+Each job owns a frozen pydantic model; this module fills it and turns pydantic's complaints into
+messages that name the key, the value and the repair.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from diffpose.platform.errors import ConfigError
+
+
+class Settings(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=True):
+    """Base of all settings: immutable, unknown keys rejected."""
+
+
+S = TypeVar("S", bound=BaseModel)
+
+
+def load_settings(model: type[S], arguments: Sequence[str]) -> S:
+    """Fill ``model`` from command-line arguments.
+
+    Args:
+        model: the job's settings.
+        arguments: ``--config FILE`` (repeatable, later files win), ``--json FILE`` (short for
+            ``json_file=FILE``), ``--help`` and any number of ``key.path=value`` in YAML syntax.
+
+    Raises:
+        ConfigError: a key or value is wrong; the message names it and what would be right.
+        SystemExit: with status 0 after ``--help``.
+    """
+    values: dict[str, Any] = {}
+    overrides: dict[str, Any] = {}
+    queue = list(arguments)
+    while queue:
+        argument = queue.pop(0)
+        if argument in ("-h", "--help"):
+            sys.stdout.write(describe(model))
+            raise SystemExit(0)
+        if argument.startswith("--"):
+            option, separator, value = argument.partition("=")
+            if option not in ("--config", "--json"):
+                raise ConfigError(
+                    f"Unknown option {argument!r}. Settings are given as key=value, "
+                    "files as --config FILE; --help lists every key."
+                )
+            if not separator:
+                if not queue:
+                    raise ConfigError(f"{option} needs a file name after it.")
+                value = queue.pop(0)
+            if option == "--config":
+                values = _merged(values, read_yaml(value))
+            else:
+                _set(overrides, "json_file", value)
+            continue
+        key, separator, text = argument.partition("=")
+        if not separator or not key:
+            raise ConfigError(
+                f"Cannot read the argument {argument!r}: expected key=value, for example "
+                "store=runs/store, or --config FILE."
+            )
+        try:
+            _set(overrides, key, yaml.safe_load(text) if text else None)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"The value of {key}={text} is not valid YAML: {error}") from None
+    return validate(model, _merged(values, overrides))
+
+
+def validate(model: type[S], values: dict[str, Any]) -> S:
+    """Build ``model`` from a mapping, with readable errors.
+
+    Raises:
+        ConfigError: naming every wrong key.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(model, dict(item)) for item in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def read_yaml(name: str) -> dict[str, Any]:
+    """Read a YAML mapping from a file; relative names are also looked up beside the package.
+
+    Raises:
+        ConfigError: the file is missing, is no YAML, or holds something else than a mapping.
+    """
+    path = Path(name)
+    checkout = Path(__file__).resolve().parent.parent
+    if not path.is_file() and not path.is_absolute() and (checkout / path).is_file():
+        path = checkout / path
+    if not path.is_file():
+        known = sorted(str(p.relative_to(checkout)) for p in checkout.glob("configs/*/*.yaml"))
+        hint = "; recipes here: " + ", ".join(known) if known else ""
+        raise ConfigError(f"There is no configuration file {name!r}{hint}.")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{name} is not valid YAML: {error}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{name} must hold key: value pairs, found {type(values).__name__}.")
+    return values
+
+
+def to_yaml(settings: BaseModel) -> str:
+    """Return the resolved settings as YAML text that ``--config`` accepts again."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+
+
+def differences(ours: BaseModel, theirs: dict[str, Any], fields: Sequence[str]) -> list[str]:
+    """List the settings under ``fields`` whose value differs from a saved resolved configuration.
+
+    Returns:
+        Lines such as ``cameras.count: saved 4, now 2``; empty when all agree.
+    """
+    now = ours.model_dump(mode="json")
+    lines: list[str] = []
+    for field in fields:
+        _compare(field, theirs.get(field), now.get(field), lines)
+    return lines
+
+
+def describe(model: type[BaseModel]) -> str:
+    """Return the help text: every key with its default and meaning."""
+    lines = [(model.__doc__ or "").strip(), "", "Settings (key=value, or in a --config FILE):"]
+
+    def walk(part: type[BaseModel], prefix: str) -> None:
+        for name, field in part.model_fields.items():
+            nested = _nested_models(field.annotation)
+            default = field.get_default(call_default_factory=True)
+            if nested:
+                if field.description:
+                    lines.append(f"  {prefix}{name}.*  {field.description}")
+                for child in nested:
+                    walk(child, f"{prefix}{name}.")
+                continue
+            shown = "required" if field.is_required() else f"default {default!r}"
+            lines.append(f"  {prefix}{name}  ({shown})  {field.description or ''}".rstrip())
+
+    walk(model, "")
+    return "\n".join(lines) + "\n"
+
+
+def _set(values: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, last = dotted.split(".")
+    for depth, parent in enumerate(parents):
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ConfigError(
+                f"{dotted}= sets a key below {'.'.join(parents[: depth + 1])}, "
+                "which another argument set to a plain value."
+            )
+    values[last] = value
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in over.items():
+        old = result.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        result[key] = _merged(old, value) if both else value  # type: ignore[arg-type]
+    return result
+
+
+def _compare(name: str, saved: Any, now: Any, lines: list[str]) -> None:
+    if isinstance(saved, dict) and isinstance(now, dict):
+        for key in sorted({*saved, *now}):
+            _compare(f"{name}.{key}", saved.get(key), now.get(key), lines)
+    elif saved != now:
+        lines.append(f"{name}: saved {saved!r}, now {now!r}")
+
+
+def _nested_models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated):
+        return [m for part in typing.get_args(annotation) for m in _nested_models(part)]
+    return []
+
+
+def _explain(model: type[BaseModel], item: dict[str, Any]) -> str:
+    location = [str(part) for part in item["loc"]]
+    key = ".".join(location)
+    if item["type"] == "extra_forbidden":
+        owners = [model]
+        for part in location[:-1]:
+            owners = [
+                nested
+                for owner in owners
+                if part in owner.model_fields
+                for nested in _nested_models(owner.model_fields[part].annotation)
+            ] or owners
+        names = sorted({name for owner in owners for name in owner.model_fields})
+        close = difflib.get_close_matches(location[-1], names, n=1, cutoff=0.5)
+        where = f" under {'.'.join(location[:-1])!r}" if location[:-1] else ""
+        hint = f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(names)}."
+        return f"Unknown setting {location[-1]!r}{where}. {hint}"
+    if item["type"] == "missing":
+        return f"The setting {key!r} is required: give {key}=VALUE."
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return f"The setting {key}={item['input']!r} is wrong: {message}."

@@ -1,0 +1,69 @@
+"""Starting or joining Ray, with the settings that every job of ours needs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+
+# scikit-learn and BLAS get 6 to 40 times slower when several tasks each start a thread per core.
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+}
+
+
+@contextlib.contextmanager
+def ray_session(cpus: int | None = None, *, log_to_driver: bool = False) -> Iterator[None]:
+    """Join the cluster that RAY_ADDRESS names (a submitted job's does), else start a local one.
+
+    A session started here is ended here; a cluster that was joined, or a session that the caller
+    had already opened, stays as it was.
+
+    Args:
+        cpus: CPUs of a local session; default all. Ignored on a cluster.
+        log_to_driver: whether prints of workers appear in this process.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    address = os.environ.get("RAY_ADDRESS")
+    local = address in (None, "", "local")
+    ray.init(
+        address="local" if local else address,
+        num_cpus=cpus if local else None,
+        include_dashboard=False if local else None,
+        runtime_env={"env_vars": ONE_THREAD},
+        log_to_driver=log_to_driver,
+        logging_level=logging.ERROR,
+    )
+    _quieten_data()
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def cluster_cpus() -> int:
+    """Return the CPUs of the connected cluster."""
+    import ray
+
+    return int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
+
+
+def _quieten_data() -> None:
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)

@@ -1,0 +1,200 @@
+"""The two things that are trained, as one loop sees them: fields to read, a loss, a validation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from diffpose.model.context_encoders.graformer import Graformer
+from diffpose.model.denoiser import Denoiser
+from diffpose.model.detections import POSE_SCALE_PER_MM, Detections, mirrored_poses
+from diffpose.model.initial_distribution import DepthPrior, Observations
+from diffpose.model.lifter import Lifter, encode_context, row_seeds
+from diffpose.model.losses import denoiser_loss, encoder_loss
+from diffpose.model.mixture import GaussianMixture, sample
+from diffpose.model.noise_schedule import cumulative_alphas, step_grid
+from diffpose.platform.clips import Clip
+from diffpose.platform.pose_store import PoseStore
+from diffpose.platform.shard_loader import Batch
+from diffpose.platform.training_settings import OptimiserSettings, TrainSettings
+
+_DETECTION_FIELDS = ("keypoints_2d", "heatmap_modes", "camera")
+# Second modes below this weight are taken for none when detections are drawn anew.
+_UNIMODAL = 0.02
+
+
+class TrainTask(Protocol):
+    """One stage of training."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Arrays of the store that a batch holds."""
+        ...
+
+    @property
+    def network(self) -> nn.Module:
+        """What is trained."""
+        ...
+
+    @property
+    def optimiser(self) -> OptimiserSettings:
+        """How it is trained."""
+        ...
+
+    def loss(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Return the loss of a batch; ``network`` is the task's, wrapped for DDP."""
+        ...
+
+    def validate(self, rows: ValidationRows) -> dict[str, Tensor]:
+        """Return sums over rows (key ``n`` their number), to be added up over workers."""
+        ...
+
+
+class ValidationRows:
+    """A fixed, evenly spaced part of the validation split, read once."""
+
+    def __init__(
+        self, store: PoseStore, clips: Sequence[Clip], n_poses: int, rank: int, world_size: int
+    ) -> None:
+        rows = np.concatenate([np.arange(c.first_row, c.first_row + c.n_rows) for c in clips])
+        rows = rows[np.unique(np.linspace(0, len(rows) - 1, n_poses).astype(int))]
+        self.rows = rows[rank::world_size]
+
+        def read(name: str) -> np.ndarray[Any, Any]:
+            return np.asarray(store.array(name).oindex[self.rows])
+
+        self.pose_mm = torch.from_numpy(read("pose_3d"))
+        self.observations = Observations(
+            heatmaps=read("heatmaps"),
+            crops=read("heatmap_crop"),
+            keypoints_px=read("keypoints_2d"),
+            modes=read("heatmap_modes"),
+            camera=read("camera"),
+        )
+
+
+class EncoderTask:
+    """Stage 1: the context encoder predicts (x, y, z) from the detected 2D pose."""
+
+    def __init__(self, settings: TrainSettings) -> None:
+        self.optimiser = settings.encoder_training
+        self.network = Graformer(settings.context_encoder)
+        self.fields: tuple[str, ...] = (*_DETECTION_FIELDS, "pose_3d", "root_position")
+
+    def loss(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Return the mean square error of the predicted pose."""
+        detections, target_mm = _detections(batch), batch["pose_3d"]
+        rays = detections.rays
+        if self.optimiser.redraw_detections:
+            rays = _redrawn(detections, batch, generator)
+        if self.optimiser.mirror:
+            which = torch.rand(len(rays), generator=generator) < 0.5
+            both = Detections(
+                rays, detections.first_mode, detections.second_mode, detections.second_weight
+            )
+            rays = both.mirrored(which).rays
+            target_mm = mirrored_poses(target_mm, which)
+        _, pose = network(rays)
+        return encoder_loss(pose, target_mm)
+
+    def validate(self, rows: ValidationRows) -> dict[str, Tensor]:
+        """Sum up errors, and squared z errors per joint: the depth prior's held-out spread."""
+        _, pose_mm = self.network.poses_mm(rows.observations.detections().rays)
+        error = pose_mm - rows.pose_mm
+        return {
+            "n": torch.tensor(float(len(error))),
+            "mpjpe_mm": error.norm(dim=-1).mean(dim=-1).sum().double(),
+            "z_square_mm2": error[..., 2].square().sum(dim=0).double(),
+        }
+
+
+class DenoiserTask:
+    """Stage 2: g, with the context encoder frozen."""
+
+    def __init__(
+        self, settings: TrainSettings, encoder: Graformer, depth: DepthPrior, group: str
+    ) -> None:
+        self.settings, self.depth = settings, depth
+        self.optimiser = settings.denoiser_training
+        self.encoder = encoder.eval().requires_grad_(False)
+        self.network = Denoiser(settings.denoiser, encoder.config.width)
+        config = settings.denoiser
+        self.alphas = cumulative_alphas(config.schedule, config.n_steps)
+        self.grid = step_grid(config.n_steps, config.n_visited_steps)
+        self.fields: tuple[str, ...] = (*_DETECTION_FIELDS, "pose_3d")
+        self.mixture_fields = tuple(
+            f"mixtures/{group}/{name}" for name in ("weights", "means_mm", "scale_tril_mm")
+        )
+        if config.process == "mixture":
+            self.fields += self.mixture_fields
+
+    def loss(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Return eq. 9's error at one random visited step per row."""
+        detections, target_mm = _detections(batch), batch["pose_3d"]
+        mu, epsilon = self._noise(batch, generator)
+        if self.optimiser.mirror:
+            which = torch.rand(len(target_mm), generator=generator) < 0.5
+            detections = detections.mirrored(which)
+            target_mm = mirrored_poses(target_mm, which)
+            mu, epsilon = mirrored_poses(mu, which), mirrored_poses(epsilon, which)
+        with torch.no_grad():
+            context = encode_context(self.encoder, detections)
+        return denoiser_loss(
+            network,
+            self.settings.denoiser,
+            context,
+            detections,
+            target_mm,
+            mu,
+            epsilon,
+            self.alphas,
+            self.grid,
+            generator,
+        )
+
+    def validate(self, rows: ValidationRows) -> dict[str, Tensor]:
+        """Sum up the errors of the lifted poses, and of the encoder's for comparison."""
+        lifter = Lifter(self.encoder, self.network, self.depth, self.settings.mixture)
+        seeds = row_seeds(self.settings.seed, rows.rows)
+        lifted = lifter.lift(rows.observations, self.settings.sampling, seeds)
+
+        def error(pose_mm: np.ndarray[Any, Any]) -> Tensor:
+            difference = torch.from_numpy(pose_mm) - rows.pose_mm
+            total: Tensor = difference.norm(dim=-1).mean(dim=-1).sum().double()
+            return total
+
+        return {
+            "n": torch.tensor(float(len(rows.rows))),
+            "mpjpe_mm": error(lifted.pose_mm),
+            "context_mpjpe_mm": error(lifted.context_pose_mm),
+        }
+
+    def _noise(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        process = self.settings.denoiser.process
+        if process != "mixture":
+            shape = batch["pose_3d"].shape
+            noise = torch.randn(shape, generator=generator)
+            return torch.zeros(shape), noise
+        mixture = GaussianMixture(*(batch[name] for name in self.mixture_fields))
+        mu_mm, epsilon_mm = sample(mixture, self.settings.mixture, generator)
+        return (
+            mu_mm.to(torch.float32) * POSE_SCALE_PER_MM,
+            epsilon_mm.to(torch.float32) * POSE_SCALE_PER_MM,
+        )
+
+
+def _detections(batch: Batch) -> Detections:
+    return Detections.from_pixels(batch["keypoints_2d"], batch["heatmap_modes"], batch["camera"])
+
+
+def _redrawn(detections: Detections, batch: Batch, generator: torch.Generator) -> Tensor:
+    """Draw unimodal detections anew: the truth plus noise of the heatmap's width."""
+    absolute = batch["pose_3d"] + batch["root_position"][:, None]
+    true_rays = absolute[..., :2] / absolute[..., 2:3]
+    noise = torch.randn(true_rays.shape, generator=generator) * detections.first_mode[..., 2:]
+    unimodal = (detections.second_weight < _UNIMODAL)[..., None]
+    return torch.where(unimodal, true_rays + noise, detections.rays)

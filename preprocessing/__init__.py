@@ -1,0 +1,1 @@
+"""From recordings to the pose store: sources, detectors, mixtures, writers."""

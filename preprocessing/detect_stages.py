@@ -1,0 +1,143 @@
+"""Stages from recordings to stored detections. Each make_*_fn returns a plain function on rows.
+
+A row is one span: a mapping with the span's plan as JSON and, as it travels, its arrays. A clip
+that fails is recorded in the row and its rows stay unknown; the span goes on.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from diffpose.model import heatmaps as hm
+from diffpose.platform.errors import DiffPoseError
+from diffpose.platform.pose_store import DETECTION_FIELDS, PoseStore
+from diffpose.platform.storage import write_json
+from diffpose.preprocessing.detectors import simulated
+from diffpose.preprocessing.mocap.bodies import bone_factors, reshape_body
+from diffpose.preprocessing.mocap.source import Motion, read_motion
+from diffpose.preprocessing.mocap.virtual_cameras import view
+from diffpose.preprocessing.plan import Probe, Span, body_of
+from diffpose.preprocessing.rows import ClipTruth
+from diffpose.preprocessing.seeds import generator
+from diffpose.preprocessing.settings import PreprocessSettings
+
+Row = dict[str, Any]
+RowFunction = Callable[[Row], Row]
+LOG = "detect"
+
+
+def make_probe_fn(settings: PreprocessSettings) -> RowFunction:
+    """Return a function that looks at one file: {"source"} -> its frame ranges or its error."""
+
+    def probe(row: Row) -> Row:
+        try:
+            motion = read_motion(settings.source, row["source"])
+        except DiffPoseError as error:
+            return {"source": row["source"], "fps": 0.0, "segments": "", "error": str(error)}
+        segments = ";".join(f"{start}-{stop}" for start, stop in motion.segments)
+        return {"source": row["source"], "fps": motion.fps, "segments": segments, "error": ""}
+
+    return probe
+
+
+def probe_from_row(row: Row) -> Probe:
+    """Read a row of make_probe_fn."""
+    ranges = [part.split("-") for part in row["segments"].split(";") if part]
+    segments = tuple((int(start), int(stop)) for start, stop in ranges)
+    return Probe(row["source"], row["fps"], segments, row["error"])
+
+
+def make_source_fn(settings: PreprocessSettings) -> RowFunction:
+    """Return a function that adds to a span the true poses of its clips, by clip number."""
+
+    def load(row: Row) -> Row:
+        span = Span.model_validate_json(row["span"])
+        read = functools.lru_cache(maxsize=2)(lambda name: read_motion(settings.source, name))
+        truths: dict[int, ClipTruth] = {}
+        errors: dict[str, str] = {}
+        for i, clip in enumerate(span.clips):
+            try:
+                motion = read(clip.source)
+                truths[i] = _clip_truth(settings, span, i, motion)
+            except DiffPoseError as error:
+                errors[clip.clip] = str(error)
+        return {**row, "truths": truths, "errors": json.dumps(errors)}
+
+    return load
+
+
+def make_detect_fn(settings: PreprocessSettings) -> RowFunction:
+    """Return a function that adds to a span the detections and summaries of its clips."""
+
+    def detect(row: Row) -> Row:
+        span = Span.model_validate_json(row["span"])
+        arrays = {
+            field.name: np.full(
+                (span.n_rows, *field.shape),
+                0 if field.dtype == "uint8" else np.nan,
+                dtype=field.dtype,
+            )
+            for field in DETECTION_FIELDS
+        }
+        for i, truth in row["truths"].items():
+            clip = span.clips[i]
+            rng = generator(settings.seed, "detector", clip.source, clip.first_frame, clip.camera)
+            found = simulated.detect(truth, settings.detector, rng)
+            keypoints, confidence, modes = hm.summarise(found.heatmaps, found.crops)
+            first = clip.first_row - span.first_row
+            values = {
+                "keypoints_2d": keypoints,
+                "confidence": confidence,
+                "heatmap_modes": modes,
+                "heatmap_crop": found.crops,
+                "heatmaps": found.heatmaps,
+                "pose_3d": truth.pose_3d_mm,
+                "root_position": truth.root_position_mm,
+                "camera": truth.camera,
+                "timestamp_s": truth.timestamp_s,
+            }
+            for name, value in values.items():
+                arrays[name][first : first + clip.n_rows] = value
+        return {"span": row["span"], "errors": row["errors"], "arrays": arrays}
+
+    return detect
+
+
+def make_write_fn(store_uri: str) -> RowFunction:
+    """Return a function that writes a span's shards, then its done marker, and sums it up."""
+
+    def write(row: Row) -> Row:
+        span = Span.model_validate_json(row["span"])
+        store = PoseStore.open(store_uri, mode="r+")
+        for name, values in row["arrays"].items():
+            store.write(name, span.first_row, values)
+        errors = json.loads(row["errors"])
+        # The marker comes last: a span without one is simply done again.
+        write_json(
+            store.log_uri(LOG, f"span_{span.span:06d}.json"),
+            {"span": span.span, "errors": errors},
+        )
+        done = sum(clip.n_rows for clip in span.clips if clip.clip not in errors)
+        return {"span_number": span.span, "rows": done, "failed": len(errors)}
+
+    return write
+
+
+def _clip_truth(settings: PreprocessSettings, span: Span, i: int, motion: Motion) -> ClipTruth:
+    clip = span.clips[i]
+    frames = slice(clip.first_frame, clip.first_frame + clip.n_rows)
+    body = body_of(settings, clip.source, clip.split)
+    factors = bone_factors(settings.bodies, clip.split, body, settings.seed)
+    return view(
+        reshape_body(motion.positions_m[frames], factors),
+        motion.timestamp_s[frames],
+        settings.cameras,
+        int(clip.camera.removeprefix("camera_")),
+        settings.seed,
+        f"{clip.source}#{clip.first_frame}",
+    )

@@ -1,0 +1,1 @@
+"""2D detectors: from frames (or known poses) to heatmaps."""

@@ -1,0 +1,155 @@
+"""A simulated 2D detector whose heatmaps are honest.
+
+It errs as detectors do: localisation noise, occlusion by the body's own limbs, left/right swaps,
+distractors. Honest means that the truth is a plausible draw from each heatmap: a heatmap is a
+mixture of two round Gaussians, the truth's mode carries weight w with probability w, and its centre
+is the true position plus noise of the very width that the heatmap shows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from diffpose.model import heatmaps as hm
+from diffpose.model.skeleton import EDGES, JOINT_NAMES, MIRROR, N_JOINTS
+from diffpose.platform.config import Settings
+from diffpose.preprocessing.rows import ClipDetections, ClipTruth
+
+VERSION = "simulated-1"
+# The widths below are meant for this focal length, about 5 m away; others scale with it.
+_REFERENCE_FOCAL_PX = 1145.0
+_TRUNK = ("Hip", "RHip", "LHip", "Spine", "Thorax")
+_SWAPPING_LIMBS = (("RKnee", "RFoot"), ("RElbow", "RWrist"))
+
+
+class SimulatedDetectorSettings(Settings):
+    """Noise of the simulated detector; px at a focal length of 1145 px."""
+
+    sigma_px: float = Field(3.5, gt=0, description="width at trunk and head")
+    sigma_limb_px: float = Field(4.2, gt=0, description="width at knees, feet and elbows")
+    sigma_wrist_px: float = Field(5.0, gt=0, description="width at the wrists")
+    sigma_variation: float = Field(0.25, ge=0, description="log-normal spread of the widths")
+    occlusion_probability: float = Field(0.65, ge=0, le=1, description="behind another limb")
+    clutter_probability: float = Field(0.03, ge=0, le=1, description="hidden for other reasons")
+    occluder_distance_px: float = Field(32.0, gt=0, description="how near an occluder must lie")
+    occluder_depth_mm: float = Field(130.0, ge=0, description="how much nearer the camera")
+    occluded_sigma_px: tuple[float, float] = Field((12.0, 32.0), description="widths when hidden")
+    distractor_if_occluded: float = Field(0.4, ge=0, le=1, description="second mode, hidden")
+    distractor_if_visible: float = Field(0.015, ge=0, le=1, description="second mode, visible")
+    distractor_px: float = Field(45.0, gt=0, description="distance spread of a distractor")
+    swap_leg: float = Field(0.10, ge=0, le=1, description="left/right confusion of a leg")
+    swap_arm: float = Field(0.07, ge=0, le=1, description="left/right confusion of an arm")
+    swap_near_px: float = Field(70.0, gt=0, description="limbs nearer than this are confused more")
+    swap_near_extra: float = Field(0.15, ge=0, le=1, description="added when they are near")
+    dominant_weight: tuple[float, float] = Field((0.5, 0.98), description="weight of the 1st mode")
+
+
+def detect(
+    truth: ClipTruth, settings: SimulatedDetectorSettings, rng: np.random.Generator
+) -> ClipDetections:
+    """Turn a clip's true projection into heatmaps, (R, 17, 64, 48) uint8, with their crops."""
+    points = truth.keypoints_px
+    rows = len(points)
+    scale = truth.camera[:, 0].mean() / _REFERENCE_FOCAL_PX
+    hidden = _occluded(truth, settings, scale, rng)
+    sigma = _widths(hidden, settings, rng) * scale
+
+    weight = rng.uniform(*settings.dominant_weight, (rows, N_JOINTS))
+    truth_dominates = rng.random((rows, N_JOINTS)) < weight
+    other = points + rng.normal(0, settings.distractor_px * scale, points.shape)
+    chance = np.where(hidden, settings.distractor_if_occluded, settings.distractor_if_visible)
+    trunk = [JOINT_NAMES.index(name) for name in _TRUNK]
+    chance[:, trunk] = 0.0
+    two_modes = rng.random((rows, N_JOINTS)) < chance
+    for limb, probability in zip(
+        _SWAPPING_LIMBS, (settings.swap_leg, settings.swap_arm), strict=True
+    ):
+        _swap_limb(points, limb, probability, settings, scale, rng, weight, truth_dominates,
+                   two_modes, other)  # fmt: skip
+
+    noise = rng.normal(0, 1, (2, *points.shape)) * sigma[None, ..., None]
+    true_mode, other_mode = points + noise[0], other + noise[1]
+    swapped = (two_modes & ~truth_dominates)[..., None]
+    centres = np.stack(
+        [np.where(swapped, other_mode, true_mode), np.where(swapped, true_mode, other_mode)], axis=2
+    )
+    first_weight = np.where(two_modes, weight, 1.0)
+    weights = np.stack([first_weight, 1.0 - first_weight], axis=-1)
+    widths = np.repeat(sigma[..., None], 2, axis=-1)
+    crops = _person_crops(points, rng)
+    return ClipDetections(hm.rasterise(centres, widths, weights, crops), crops)
+
+
+def _occluded(
+    truth: ClipTruth, settings: SimulatedDetectorSettings, scale: float, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Decide which joints are hidden: by a joint or mid-bone nearer the camera, or by clutter."""
+    parents, children = [a for a, _ in EDGES], [b for _, b in EDGES]
+
+    def with_midpoints(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.concatenate([values, (values[:, parents] + values[:, children]) / 2], axis=1)
+
+    places = with_midpoints(truth.keypoints_px)
+    depths = with_midpoints(truth.pose_3d_mm)[..., 2]
+    distance = np.linalg.norm(places[:, None] - truth.keypoints_px[:, :, None], axis=-1)
+    nearer = truth.pose_3d_mm[:, :, None, 2] - depths[:, None] >= settings.occluder_depth_mm
+    covered = (nearer & (distance < settings.occluder_distance_px * scale)).any(axis=2)
+    chance = np.where(covered, settings.occlusion_probability, settings.clutter_probability)
+    hidden: NDArray[np.bool_] = rng.random(covered.shape) < chance
+    return hidden
+
+
+def _widths(
+    hidden: NDArray[np.bool_], settings: SimulatedDetectorSettings, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    base = np.full(N_JOINTS, settings.sigma_px)
+    for joint, name in enumerate(JOINT_NAMES):
+        if name.endswith(("Knee", "Foot", "Elbow")):
+            base[joint] = settings.sigma_limb_px
+        elif name.endswith("Wrist"):
+            base[joint] = settings.sigma_wrist_px
+    visible = base * rng.lognormal(0.0, settings.sigma_variation, hidden.shape)
+    return np.where(hidden, rng.uniform(*settings.occluded_sigma_px, hidden.shape), visible)
+
+
+def _swap_limb(
+    points: NDArray[np.float64],
+    limb: tuple[str, ...],
+    probability: float,
+    settings: SimulatedDetectorSettings,
+    scale: float,
+    rng: np.random.Generator,
+    weight: NDArray[np.float64],
+    truth_dominates: NDArray[np.bool_],
+    two_modes: NDArray[np.bool_],
+    other: NDArray[np.float64],
+) -> None:
+    """Confuse a limb with its mirror image in some rows: all its joints alike, on both sides."""
+    joints = [JOINT_NAMES.index(name) for name in limb]
+    partners = [MIRROR[joint] for joint in joints]
+    apart = np.linalg.norm(points[:, joints] - points[:, partners], axis=-1).mean(axis=1)
+    near = apart < settings.swap_near_px * scale
+    chance = probability + np.where(near, settings.swap_near_extra, 0.0)
+    rows = np.flatnonzero(rng.random(len(points)) < chance)
+    shared = rng.uniform(*settings.dominant_weight, len(rows))
+    dominates = rng.random(len(rows)) < shared
+    for joint, partner in [
+        *zip(joints, partners, strict=True),
+        *zip(partners, joints, strict=True),
+    ]:
+        weight[rows, joint] = shared
+        truth_dominates[rows, joint] = dominates
+        two_modes[rows, joint] = True
+        other[rows, joint] = points[rows, partner]
+
+
+def _person_crops(points: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return the crops of a person detector: the true box, a little off in place and size."""
+    crops = hm.crop_around(points)
+    size = crops[:, 2:] * np.array([hm.WIDTH, hm.HEIGHT])
+    factor = rng.uniform(0.97, 1.1, (len(points), 1))
+    centre = crops[:, :2] + size / 2 + rng.uniform(-0.02, 0.02, (len(points), 2)) * size
+    cell = crops[:, 2:] * factor
+    return np.concatenate([centre - size * factor / 2, cell], axis=1).astype(np.float32)

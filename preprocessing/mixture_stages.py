@@ -1,0 +1,145 @@
+"""Stages from stored heatmaps to stored mixtures: H_K draws, EM, whole shards."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any
+
+import numpy as np
+import torch
+
+from diffpose.model import initial_distribution as hk
+from diffpose.model.context_encoders.graformer import Graformer
+from diffpose.model.lifter import row_seeds
+from diffpose.model.mixture import MixtureSpec, field_shapes
+from diffpose.model.mixture_fit import fit_mixtures
+from diffpose.platform.checkpoint import depth_from_json, load_encoder
+from diffpose.platform.clips import Clip
+from diffpose.platform.pose_store import Field, PoseStore
+from diffpose.platform.storage import write_json
+from diffpose.preprocessing.detect_stages import Row, RowFunction
+from diffpose.preprocessing.plan import Span
+
+# Frames per fit: the draws of 64 frames are 13 MB and stay near the cache.
+_FRAMES_AT_ONCE = 64
+
+
+def mixture_fields(spec: MixtureSpec) -> tuple[Field, ...]:
+    """Return the arrays of a mixture group; factors are float16, everything in mm."""
+    texts = {
+        "weights": ("float32", "1", "kernel weights, summing to 1"),
+        "means_mm": ("float32", "mm", "kernel means, root-relative camera frame"),
+        "scale_tril_mm": ("float16", "mm", "packed lower-triangular factors of the covariances"),
+    }
+    return tuple(
+        Field(name, shape, *texts[name], chunk_rows=256 if np.prod(shape) > 2000 else 1024)
+        for name, shape in field_shapes(spec).items()
+    )
+
+
+def make_load_fn(store_uri: str) -> RowFunction:
+    """Return a function that adds to a span the stored detections of its good clips."""
+
+    def load(row: Row) -> Row:
+        span = Span.model_validate_json(row["span"])
+        store = PoseStore.open(store_uri)
+        failed = set(json.loads(row["failed_clips"]))
+        observations: dict[int, hk.Observations] = {
+            i: read_observations(store, clip)
+            for i, clip in enumerate(span.clips)
+            if clip.clip not in failed
+        }
+        return {**row, "observations": observations}
+
+    return load
+
+
+def make_fit_fn(attributes: dict[str, Any]) -> RowFunction:
+    """Return a function that fits a mixture to every frame of a span.
+
+    Args:
+        attributes: of the mixture group: spec, depth prior, bridging pose or encoder, seed.
+    """
+    spec = MixtureSpec.model_validate(attributes["spec"])
+    depth = depth_from_json(attributes["depth"])
+
+    def fit(row: Row) -> Row:
+        torch.set_num_threads(1)
+        span = Span.model_validate_json(row["span"])
+        arrays = {
+            field.name: np.full((span.n_rows, *field.shape), np.nan, dtype=field.dtype)
+            for field in mixture_fields(spec)
+        }
+        errors: dict[str, str] = {}
+        for i, seen in row["observations"].items():
+            clip = span.clips[i]
+            seeds = row_seeds(
+                attributes["seed"], clip.first_row + np.arange(clip.n_rows, dtype=np.int64)
+            )
+            first = clip.first_row - span.first_row
+            try:
+                bridge = _bridging_poses(seen, attributes)
+                for a in range(0, clip.n_rows, _FRAMES_AT_ONCE):
+                    part = slice(a, min(a + _FRAMES_AT_ONCE, clip.n_rows))
+                    draws = hk.draw_poses(
+                        hk.take_rows(seen, part), bridge[part], depth, spec.n_draws, seeds[part]
+                    )
+                    fitted = fit_mixtures(draws, spec, seeds[part])
+                    for name, values in arrays.items():
+                        value = getattr(fitted, name).numpy()
+                        values[first + part.start : first + part.stop] = value
+            except ValueError as error:
+                errors[clip.clip] = f"mixture: {error}"
+                for values in arrays.values():
+                    values[first : first + clip.n_rows] = np.nan
+        return {"span": row["span"], "arrays": arrays, "errors": json.dumps(errors)}
+
+    return fit
+
+
+def make_write_fn(store_uri: str, group: str) -> RowFunction:
+    """Return a function that writes a span's mixtures, then its done marker."""
+
+    def write(row: Row) -> Row:
+        span = Span.model_validate_json(row["span"])
+        store = PoseStore.open(store_uri, mode="r+")
+        for name, values in row["arrays"].items():
+            store.write(f"mixtures/{group}/{name}", span.first_row, values)
+        errors = json.loads(row["errors"])
+        write_json(
+            store.log_uri("mixtures", group, f"span_{span.span:06d}.json"),
+            {"span": span.span, "errors": errors},
+        )
+        done = sum(clip.n_rows for clip in span.clips if clip.clip not in errors)
+        return {"span_number": span.span, "rows": done, "failed": len(errors)}
+
+    return write
+
+
+def read_observations(store: PoseStore, clip: Clip) -> hk.Observations:
+    """Read what the detector said of a clip."""
+    first, stop = clip.first_row, clip.first_row + clip.n_rows
+    return hk.Observations(
+        heatmaps=store.read("heatmaps", first, stop),
+        crops=store.read("heatmap_crop", first, stop),
+        keypoints_px=store.read("keypoints_2d", first, stop),
+        modes=store.read("heatmap_modes", first, stop),
+        camera=store.read("camera", first, stop),
+    )
+
+
+def _bridging_poses(seen: hk.Observations, attributes: dict[str, Any]) -> torch.Tensor:
+    """Return the pose that brings pixels and mm together: the encoder's, or one for all."""
+    if attributes["depth"]["kind"] == "histogram":
+        pose = torch.tensor(attributes["bridging_pose_mm"], dtype=torch.float32)
+        return pose.expand(len(seen), -1, -1)
+    encoder = _encoder(attributes["encoder"])
+    with torch.inference_mode():
+        _, pose_mm = encoder.poses_mm(seen.detections().rays)
+    return pose_mm
+
+
+@functools.lru_cache(maxsize=1)
+def _encoder(uri: str) -> Graformer:
+    return load_encoder(uri)[0]

@@ -1,0 +1,1 @@
+"""Motion capture: BVH files, joint maps, bodies, virtual cameras, a procedural generator."""

@@ -1,0 +1,198 @@
+"""The plan of a store: which clip gets which rows, fixed and saved before any work is done.
+
+Clips are sorted by split and path, so that the same input gives the same store whatever order the
+workers finish in. The plan only ever grows at its end: files that appear later, or can be read at
+last, get new rows.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from diffpose.platform.clips import Clip, Split, clip_id
+from diffpose.platform.config import differences
+from diffpose.platform.errors import StoreError
+from diffpose.platform.pose_store import span_rows_for
+from diffpose.platform.storage import exists, join, read_json, write_json
+from diffpose.preprocessing.mocap.source import action_of
+from diffpose.preprocessing.seeds import number
+from diffpose.preprocessing.settings import CONTENT_FIELDS, PreprocessSettings, SplitSettings
+
+FILE_NAME = "plan.json"
+_SPLIT_ORDER: tuple[Split, ...] = ("train", "validation", "test")
+
+
+class Span(BaseModel, frozen=True, extra="forbid"):
+    """Rows that one task writes alone."""
+
+    span: int
+    first_row: int
+    n_rows: int
+    clips: list[Clip]
+
+
+class Plan(BaseModel, frozen=True, extra="forbid"):
+    """All spans of a store, the files that could not be read, and the settings behind them."""
+
+    span_rows: int
+    spans: list[Span] = []
+    unreadable: dict[str, str] = {}  # path -> error
+    settings: dict[str, Any] = {}
+
+    @property
+    def n_rows(self) -> int:
+        """Return the rows of the store, padding included."""
+        return self.spans[-1].first_row + self.spans[-1].n_rows if self.spans else 0
+
+    def sources(self) -> set[str]:
+        """Return the paths that have rows."""
+        return {clip.source for span in self.spans for clip in span.clips}
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a first look at a file found: its frame ranges, or why it cannot be used."""
+
+    source: str
+    fps: float = 0.0
+    segments: tuple[tuple[int, int], ...] = ()
+    error: str = ""
+
+
+def load_plan(settings: PreprocessSettings) -> Plan | None:
+    """Return the saved plan of the store, None when there is none.
+
+    Raises:
+        StoreError: the store was made with other settings.
+    """
+    uri = join(settings.store, FILE_NAME)
+    if not exists(uri):
+        return None
+    plan = Plan.model_validate(read_json(uri))
+    changed = differences(settings, plan.settings, CONTENT_FIELDS)
+    if changed:
+        raise StoreError(
+            f"The store at {settings.store!r} was made with other settings:\n  "
+            + "\n  ".join(changed)
+            + "\nGive another store=, or the settings that it was made with."
+        )
+    return plan
+
+
+def save_plan(store_uri: str, plan: Plan) -> None:
+    """Write the plan atomically."""
+    write_json(join(store_uri, FILE_NAME), plan.model_dump(mode="json"))
+
+
+def extend_plan(
+    plan: Plan | None, settings: PreprocessSettings, probes: Sequence[Probe], names: Sequence[str]
+) -> Plan:
+    """Give rows to newly probed files.
+
+    Args:
+        plan: what is there already.
+        settings: of the store.
+        probes: first looks at the files that have no rows yet.
+        names: all files of the source, readable or not (shares of splits are shares of these).
+    """
+    splits = assign_splits(names, settings.split, settings.seed)
+    clips = [
+        clip
+        for probe in sorted(probes, key=lambda p: (_SPLIT_ORDER.index(splits[p.source]), p.source))
+        for clip in _clips_of(probe, splits[probe.source], settings)
+    ]
+    span_rows = plan.span_rows if plan else span_rows_for(sum(clip.n_rows for clip in clips))
+    spans = list(plan.spans) if plan else []
+    first_row = plan.n_rows if plan else 0
+    for group in _packed(clips, span_rows):
+        used = sum(clip.n_rows for clip in group)
+        n_rows = -(-used // span_rows) * span_rows
+        placed, row = [], first_row
+        for clip in group:
+            placed.append(clip.model_copy(update={"first_row": row}))
+            row += clip.n_rows
+        spans.append(Span(span=len(spans), first_row=first_row, n_rows=n_rows, clips=placed))
+        first_row += n_rows
+    return Plan(
+        span_rows=span_rows,
+        spans=spans,
+        unreadable={probe.source: probe.error for probe in probes if probe.error},
+        settings=settings.model_dump(mode="json"),
+    )
+
+
+def assign_splits(names: Iterable[str], split: SplitSettings, seed: int) -> dict[str, Split]:
+    """Assign each file to a split: patterns first, then shares, by a seeded order of the names."""
+    assigned: dict[str, Split] = {}
+    rest = []
+    for name in names:
+        if _matches(name, split.test):
+            assigned[name] = "test"
+        elif _matches(name, split.validation):
+            assigned[name] = "validation"
+        else:
+            rest.append(name)
+    rest.sort(key=lambda name: number(seed, "split", name))
+    n_test = 0 if split.test else _share(split.test_share, len(rest))
+    n_validation = 0 if split.validation else _share(split.validation_share, len(rest))
+    for place, name in enumerate(rest):
+        if place < n_test:
+            assigned[name] = "test"
+        else:
+            assigned[name] = "validation" if place < n_test + n_validation else "train"
+    return assigned
+
+
+def body_of(settings: PreprocessSettings, source: str, split: Split) -> int:
+    """Return which pseudo-subject of its split performs a motion."""
+    n_bodies: int = getattr(settings.bodies, split)
+    return number(settings.seed, "body of", source) % n_bodies
+
+
+def _share(share: float, total: int) -> int:
+    # A share above zero of three or more files is at least one file: no split stays empty.
+    return max(round(share * total), 1) if share > 0 and total >= 3 else 0
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+
+
+def _clips_of(probe: Probe, split: Split, settings: PreprocessSettings) -> list[Clip]:
+    subject = f"{split}_{body_of(settings, probe.source, split):02d}"
+    return [
+        Clip(
+            clip=clip_id(probe.source, start, stop - start, f"camera_{camera}"),
+            source=probe.source,
+            subject=subject,
+            action=action_of(settings.source, probe.source),
+            camera=f"camera_{camera}",
+            split=split,
+            fps=probe.fps,
+            width=settings.cameras.width,
+            height=settings.cameras.height,
+            first_frame=start,
+            first_row=0,
+            n_rows=stop - start,
+        )
+        for start, stop in probe.segments
+        for camera in range(settings.cameras.count)
+    ]
+
+
+def _packed(clips: Sequence[Clip], span_rows: int) -> list[list[Clip]]:
+    """Fill spans with neighbouring clips; a clip longer than a span gets several spans' rows."""
+    groups: list[list[Clip]] = []
+    used = 0
+    for clip in clips:
+        if not groups or used + clip.n_rows > span_rows or clip.split != groups[-1][0].split:
+            groups.append([])
+            used = 0
+        groups[-1].append(clip)
+        used += clip.n_rows
+    return groups

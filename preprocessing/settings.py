@@ -1,0 +1,82 @@
+"""What preprocessing can be told."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from diffpose.model.mixture import MixtureSpec
+from diffpose.platform.config import Settings
+from diffpose.preprocessing.detectors.simulated import SimulatedDetectorSettings
+from diffpose.preprocessing.mocap.bodies import BodySettings
+from diffpose.preprocessing.mocap.source import MocapSource
+from diffpose.preprocessing.mocap.virtual_cameras import CameraSettings
+
+Stage = Literal["detect", "mixtures"]
+# A rerun must agree in these with the store it goes on with.
+CONTENT_FIELDS = ("source", "cameras", "bodies", "split", "detector", "seed")
+
+
+class SplitSettings(Settings):
+    """Which motions train, validate and test; file-name patterns first, then shares of the rest.
+
+    A pattern is a shell pattern on the file's path below the source folder, such as ``*_guide_*``.
+    """
+
+    test: list[str] = Field([], description="patterns of test motions")
+    validation: list[str] = Field([], description="patterns of validation motions")
+    test_share: float = Field(0.2, ge=0, lt=1, description="share without any test pattern")
+    validation_share: float = Field(0.1, ge=0, lt=1, description="share without any pattern")
+
+
+class MixtureGroupSettings(Settings):
+    """One named group of mixtures."""
+
+    name: str = Field("", description="group under mixtures/; default: the depth prior's name")
+    depth: Literal["histogram", "encoder"] = Field("histogram", description="prior of z")
+    spec: MixtureSpec = Field(MixtureSpec(), description="what is fitted, and how")
+
+    @property
+    def group(self) -> str:
+        """Return the group's name."""
+        return self.name or self.depth
+
+    @field_validator("name")
+    @classmethod
+    def _one_path_part(cls, name: str) -> str:
+        if "/" in name or name.startswith("."):
+            raise ValueError("a mixture group's name is one path part, without / or leading dot")
+        return name
+
+
+class PreprocessSettings(Settings):
+    """From recordings to a pose store: detections, then mixtures. Restartable."""
+
+    source: MocapSource = Field(description="the recordings")
+    store: str = Field(description="pose store to make or go on with: local path or fsspec URI")
+    cameras: CameraSettings = Field(CameraSettings(), description="virtual cameras")
+    bodies: BodySettings = Field(BodySettings(), description="pseudo-subjects")
+    split: SplitSettings = Field(SplitSettings(), description="train, validation, test")
+    detector: SimulatedDetectorSettings = Field(
+        SimulatedDetectorSettings(), description="simulated detector"
+    )
+    stages: list[Stage] = Field(["detect", "mixtures"], description="which stages to run")
+    mixture: MixtureGroupSettings = Field(MixtureGroupSettings(), description="stage mixtures")
+    encoder: str | None = Field(None, description="run with a context encoder, for depth=encoder")
+    seed: int = Field(0, ge=0, description="seed of bodies, cameras, detector and draws")
+    workers: int | None = Field(None, ge=1, description="tasks at once; default: all CPUs")
+    strict: bool = Field(False, description="exit non-zero when any clip failed")
+
+    @field_validator("stages", mode="before")
+    @classmethod
+    def _one_or_several(cls, stages: object) -> object:
+        return [part.strip() for part in stages.split(",")] if isinstance(stages, str) else stages
+
+    @model_validator(mode="after")
+    def _encoder_given(self) -> PreprocessSettings:
+        if "mixtures" in self.stages and self.mixture.depth == "encoder" and not self.encoder:
+            raise ValueError(
+                "mixture.depth=encoder needs encoder=RUN, a run directory with a trained encoder"
+            )
+        return self
