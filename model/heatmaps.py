@@ -21,6 +21,7 @@ from scipy.special import erf
 HEIGHT, WIDTH = 64, 48
 N_MODE_VALUES = 7  # what summarise() says of a joint: see there
 CROP_PADDING = 1.25  # the person box is widened by this factor, as top-down detectors do
+_LEAST_SPREAD = 2.0 / 12.0  # no mode is narrower than one evenly filled cell (1/12 per axis)
 
 
 def crop_around(points_px: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -232,10 +233,10 @@ def _summarise_cells(heatmaps, crops, keypoints, confidence, modes):  # type: ig
                     sbb += pb * db
                 na_x, na_y, nb_x, nb_y = sax / sa, say / sa, sbx / sb, sby / sb
                 if sa > 1e-6:
-                    av = max(saa / sa - (na_x - ax) ** 2 - (na_y - ay) ** 2, 0.1) / 2
+                    av = max(saa / sa - (na_x - ax) ** 2 - (na_y - ay) ** 2, _LEAST_SPREAD) / 2
                     ax, ay = na_x, na_y
                 if sb > 1e-6:
-                    bv = max(sbb / sb - (nb_x - bx) ** 2 - (nb_y - by) ** 2, 0.1) / 2
+                    bv = max(sbb / sb - (nb_x - bx) ** 2 - (nb_y - by) ** 2, _LEAST_SPREAD) / 2
                     bx, by = nb_x, nb_y
                 w = min(max(sb / (sa + sb), 1e-4), 1.0 - 1e-4)
             owns_a = (

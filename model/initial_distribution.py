@@ -50,6 +50,38 @@ class Observations:
         keypoints, _, modes = hm.summarise(heatmaps, crops)
         return Observations(heatmaps, crops, keypoints, modes, camera)
 
+    @staticmethod
+    def from_keypoints(
+        keypoints_px: NDArray[np.floating],
+        camera: NDArray[np.floating],
+        *,
+        sigma_px: NDArray[np.floating] | None = None,
+        sigma_cells: NDArray[np.floating] | None = None,
+    ) -> Observations:
+        """Make round Gaussian heatmaps around keypoints that come without any.
+
+        Args:
+            keypoints_px: (B, 17, 2).
+            camera: (B, 4).
+            sigma_px: (B, 17), standard deviations; or
+            sigma_cells: (17,), the same in heatmap cells of each frame's person crop.
+
+        Raises:
+            ValueError: not exactly one of the two widths is given.
+        """
+        if (sigma_px is None) == (sigma_cells is None):
+            raise ValueError("Give exactly one of sigma_px and sigma_cells.")
+        crops = hm.crop_around(keypoints_px)
+        if sigma_px is None:
+            sigma_px = np.asarray(sigma_cells)[None] * crops[:, 2:3]
+        heatmaps = hm.rasterise(
+            keypoints_px[:, :, None],
+            np.asarray(sigma_px)[:, :, None],
+            np.ones((*keypoints_px.shape[:2], 1)),
+            crops,
+        )
+        return Observations.from_heatmaps(heatmaps, crops, camera.astype(np.float32))
+
     def __len__(self) -> int:
         return len(self.keypoints_px)
 

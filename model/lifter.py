@@ -304,9 +304,8 @@ class Lifter:
 
 def row_seeds(seed: int, rows: NDArray[np.integer]) -> NDArray[np.uint64]:
     """Return one well-mixed seed per row number (splitmix64), so that rows can be lifted apart."""
-    value = np.asarray(rows).astype(np.uint64) + np.uint64(seed & (2**64 - 1)) * np.uint64(
-        0xD1342543DE82EF95
-    )
+    start = np.uint64(seed * 0xD1342543DE82EF95 & (2**64 - 1))
+    value = np.asarray(rows).astype(np.uint64) + start
     value = (value + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

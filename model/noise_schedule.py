@@ -29,7 +29,8 @@ def cumulative_alphas(name: ScheduleName, n_steps: int) -> Tensor:
         raise ValueError(f"The number of diffusion steps must be at least 1, got {n_steps}.")
     if name in ("paper", "linear_to_zero"):
         last = 2e-3 if name == "paper" else min(0.18 * 50 / n_steps, 0.999)
-        betas = torch.linspace(1e-4, last, n_steps, dtype=torch.float64)
+        # from the end, so that a single step is the last one
+        betas = torch.linspace(last, 1e-4, n_steps, dtype=torch.float64).flip(0)
         alphas = torch.cumprod(1.0 - betas, dim=0)
     elif name == "cosine":
         offset = 0.008

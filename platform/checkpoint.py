@@ -28,6 +28,7 @@ from diffpose.platform.errors import RunError
 from diffpose.platform.storage import exists, join, read_bytes, read_json, write_bytes, write_json
 
 FORMAT = 1
+_AGAIN = "Train this model again, in a new run directory."
 CONFIG, WEIGHTS = "config.json", "weights.safetensors"
 
 
@@ -61,11 +62,15 @@ def load_config(uri: str, kind: str) -> dict[str, Any]:
             f"There is no trained {kind} at {uri!r} ({CONFIG} is missing). Train one: diffpose "
             "train --config configs/train/frame_cpu.yaml store=STORE run=RUN_DIR"
         )
-    config: dict[str, Any] = read_json(join(uri, CONFIG))
+    try:
+        config: dict[str, Any] = read_json(join(uri, CONFIG))
+    except ValueError as error:
+        raise RunError(f"{join(uri, CONFIG)} is damaged: {error}. {_AGAIN}") from None
     if config.get("format") != FORMAT or config.get("kind") != kind:
         raise RunError(
             f"{join(uri, CONFIG)} describes kind {config.get('kind')!r} in format "
-            f"{config.get('format')!r}; expected kind {kind!r} in format {FORMAT}."
+            f"{config.get('format')!r}; expected kind {kind!r} in format {FORMAT}. Give the run "
+            "directory itself, whose encoder/ and denoiser/ are read."
         )
     return config
 
@@ -103,7 +108,7 @@ def encoder_digest(uri: str) -> str:
         RunError: there is no encoder.
     """
     load_config(uri, "context_encoder")
-    return hashlib.sha256(read_bytes(join(uri, WEIGHTS))).hexdigest()[:16]
+    return hashlib.sha256(_read_weights(uri)).hexdigest()[:16]
 
 
 def depth_to_json(depth: DepthPrior) -> dict[str, Any]:
@@ -157,11 +162,16 @@ def load_lifter(run_uri: str) -> tuple[Lifter, SamplingSettings, dict[str, Any]]
 
 
 def _load_weights(module: torch.nn.Module, uri: str) -> None:
-    path = join(uri, WEIGHTS)
     try:
-        weights = safetensors.torch.load(read_bytes(path))
-        module.load_state_dict(weights)
-    except FileNotFoundError:
-        raise RunError(f"{path} is missing beside its config. Train this model again.") from None
+        module.load_state_dict(safetensors.torch.load(_read_weights(uri)))
     except (SafetensorError, RuntimeError) as error:
-        raise RunError(f"{path} does not fit its config or is damaged: {error}") from None
+        raise RunError(
+            f"{join(uri, WEIGHTS)} does not fit its config or is damaged: {error}. {_AGAIN}"
+        ) from None
+
+
+def _read_weights(uri: str) -> bytes:
+    try:
+        return read_bytes(join(uri, WEIGHTS))
+    except FileNotFoundError:
+        raise RunError(f"{join(uri, WEIGHTS)} is missing beside its config. {_AGAIN}") from None

@@ -69,10 +69,7 @@ def load_settings(model: type[S], arguments: Sequence[str]) -> S:
                 f"Cannot read the argument {argument!r}: expected key=value, for example "
                 "store=runs/store, or --config FILE."
             )
-        try:
-            _set(overrides, key, yaml.safe_load(text) if text else None)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"The value of {key}={text} is not valid YAML: {error}") from None
+        _set(overrides, key, _parsed(model, key, text))
     return validate(model, _merged(values, overrides))
 
 
@@ -83,7 +80,7 @@ def validate(model: type[S], values: dict[str, Any]) -> S:
         ConfigError: naming every wrong key.
     """
     try:
-        return model.model_validate(values)
+        return model.model_validate(_on_defaults(model, values))
     except ValidationError as error:
         lines = [_explain(model, dict(item)) for item in error.errors()]
         raise ConfigError("\n".join(lines)) from None
@@ -105,7 +102,7 @@ def read_yaml(name: str) -> dict[str, Any]:
         raise ConfigError(f"There is no configuration file {name!r}{hint}.")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a date like 2024-13-45
         raise ConfigError(f"{name} is not valid YAML: {error}") from None
     if values is None:
         return {}
@@ -136,21 +133,64 @@ def describe(model: type[BaseModel]) -> str:
     """Return the help text: every key with its default and meaning."""
     lines = [(model.__doc__ or "").strip(), "", "Settings (key=value, or in a --config FILE):"]
 
-    def walk(part: type[BaseModel], prefix: str) -> None:
+    def walk(part: type[BaseModel], prefix: str, given: BaseModel | None) -> None:
         for name, field in part.model_fields.items():
             nested = _nested_models(field.annotation)
+            required = field.is_required() and given is None
             default = field.get_default(call_default_factory=True)
+            if given is not None:
+                default = getattr(given, name, default)
             if nested:
                 if field.description:
                     lines.append(f"  {prefix}{name}.*  {field.description}")
                 for child in nested:
-                    walk(child, f"{prefix}{name}.")
+                    walk(child, f"{prefix}{name}.", default if type(default) is child else None)
                 continue
-            shown = "required" if field.is_required() else f"default {default!r}"
+            shown = "required" if required else f"default {default!r}"
             lines.append(f"  {prefix}{name}  ({shown})  {field.description or ''}".rstrip())
 
-    walk(model, "")
+    walk(model, "", None)
     return "\n".join(lines) + "\n"
+
+
+def _parsed(model: type[BaseModel], dotted: str, text: str) -> Any:
+    """Read a value as YAML; what a text setting gets stays as typed: run=0042 is no octal 34."""
+    if not text:
+        return None
+    is_text = _is_text(model, dotted.split("."))
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date like 2024-13-45
+        if is_text and not isinstance(error, yaml.YAMLError):
+            return text
+        raise ConfigError(f"The value of {dotted}={text} is not valid YAML: {error}") from None
+    if is_text and not isinstance(value, str | list | dict | None):
+        return text
+    return value
+
+
+def _is_text(model: type[BaseModel], path: Sequence[str]) -> bool:
+    field = model.model_fields.get(path[0])
+    if field is None:
+        return False
+    if len(path) == 1:
+        kinds = typing.get_args(field.annotation) or (field.annotation,)
+        return set(kinds) <= {str, type(None)}
+    return any(_is_text(part, path[1:]) for part in _nested_models(field.annotation))
+
+
+def _on_defaults(model: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:
+    """Lay partly given nested settings over the default of their field, not of their class."""
+    result = dict(values)
+    for name, field in model.model_fields.items():
+        nested = _nested_models(field.annotation)
+        if len(nested) != 1 or not isinstance(result.get(name), dict):
+            continue
+        base = {}
+        if isinstance(field.default, BaseModel):
+            base = field.default.model_dump(exclude_unset=True)
+        result[name] = _merged(base, _on_defaults(nested[0], result[name]))
+    return result
 
 
 def _set(values: dict[str, Any], dotted: str, value: Any) -> None:
@@ -210,4 +250,6 @@ def _explain(model: type[BaseModel], item: dict[str, Any]) -> str:
     if item["type"] == "missing":
         return f"The setting {key!r} is required: give {key}=VALUE."
     message = str(item["msg"]).removeprefix("Value error, ")
+    if not location:
+        return f"The settings do not fit together: {message}."
     return f"The setting {key}={item['input']!r} is wrong: {message}."

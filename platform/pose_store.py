@@ -14,6 +14,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
+from zarr.errors import ContainsArrayError
 
 import diffpose
 from diffpose.model.skeleton import EDGES, JOINT_NAMES
@@ -106,11 +107,13 @@ class PoseStore:
         uri = absolute(uri)
         try:
             group = zarr.open_group(uri, mode=mode)  # type: ignore[arg-type]
-        except FileNotFoundError:
+        except (FileNotFoundError, ContainsArrayError):
             raise StoreError(
                 f"There is no pose store at {uri!r}. Make one: diffpose preprocess "
                 f"--config configs/preprocess/mocap.yaml source.uri=FOLDER store={uri}"
             ) from None
+        except FileExistsError:
+            raise StoreError(f"{uri!r} is a file; give store= the name of a folder.") from None
         version = group.attrs.get("diffpose_schema")
         if version != SCHEMA_VERSION:
             raise StoreError(
@@ -234,7 +237,7 @@ class PoseStore:
         """Return the attributes of a mixture group: its spec, its depth prior, its completeness.
 
         Raises:
-            StoreError: there is no such group, or it is not finished.
+            StoreError: there is no such group.
         """
         found = self.group.get(f"mixtures/{name}")
         if not isinstance(found, zarr.Group):

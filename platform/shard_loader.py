@@ -69,8 +69,12 @@ class BatchLoader:
         if self.in_memory:
             self._rows = self._read(self.ranges)
             n_rows = len(next(iter(self._rows.values())))
-            if n_rows == 0:
-                raise StoreError(f"No row of {store.uri!r} has all of {', '.join(self.fields)}.")
+            if n_rows < world_size:
+                raise StoreError(
+                    f"Only {n_rows} of the rows of {store.uri!r} that were asked for have all of "
+                    f"{', '.join(self.fields)}; {world_size} workers need one each. See the failed "
+                    "clips with diffpose inspect."
+                )
             self.local_batch = max(min(batch_size, n_rows) // world_size, 1)
         self.n_rows = n_rows
         self.batches_per_epoch = max(n_rows // (self.local_batch * world_size), 1)

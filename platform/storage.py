@@ -97,14 +97,18 @@ def write_json(uri: str, value: Any) -> None:
 
 
 def list_names(uri: str, suffix: str = "") -> list[str]:
-    """Return the sorted names of the files in a folder; empty when there is no such folder."""
+    """Return the sorted names of the files in a folder; empty when there is no such folder.
+
+    Subfolders and half-written files are left out.
+    """
     fs, path = filesystem(uri)
     fs.invalidate_cache()
     try:
         entries = fs.ls(path, detail=True)
     except (FileNotFoundError, NotADirectoryError):
         return []
-    names = [str(entry["name"]).rstrip("/").rsplit("/", 1)[-1] for entry in entries]
+    files = [entry for entry in entries if entry["type"] != "directory"]
+    names = [str(entry["name"]).rsplit("/", 1)[-1] for entry in files]
     return sorted(n for n in names if n.endswith(suffix) and not n.endswith(".partial"))
 
 

@@ -84,6 +84,7 @@ def train_worker(job: dict[str, Any]) -> None:
         count = float(sums.pop("n"))
         figures = {name: (value / count).tolist() for name, value in sums.items()}
         metrics = {
+            "stage": job["stage"],
             "epoch": epoch + 1,
             "epochs": task.optimiser.epochs,
             "loss": loss,
@@ -194,10 +195,9 @@ def _save(
 
 
 class _Log:
-    """History of a stage: a line per epoch on screen and as JSON, curves for TensorBoard."""
+    """History of a stage: a JSON line per epoch (the driver prints it), curves for TensorBoard."""
 
     def __init__(self, settings: TrainSettings, stage: str, first_epoch: int) -> None:
-        self.stage = stage
         self.uri = join(settings.run, f"{stage}_history.jsonl")
         kept = read_bytes(self.uri).decode().splitlines() if exists(self.uri) else []
         # Epochs after the checkpoint that training goes on from are done again.
@@ -217,11 +217,3 @@ class _Log:
             for name, value in scalars.items():
                 self.board.add_scalar(name, value, metrics["epoch"])
             self.board.flush()
-        context = metrics.get("context_mpjpe_mm")
-        beside = f" (context encoder {context:.2f} mm)" if context is not None else ""
-        print(
-            f"{self.stage}: epoch {metrics['epoch']}/{metrics['epochs']}, "
-            f"loss {metrics['loss']:.5f}, validation MPJPE {metrics['mpjpe_mm']:.2f} mm{beside}, "
-            f"{metrics['rows'] / max(metrics['seconds'], 1e-9):.0f} rows/s",
-            flush=True,
-        )

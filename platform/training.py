@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +141,7 @@ def typical_widths(store: PoseStore) -> np.ndarray[Any, Any]:
 
 def _fit(settings: TrainSettings, job: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Run Ray Train; returns the last checkpoint's state and averaged weights."""
-    with ray_session(log_to_driver=True):
+    with ray_session(), _following(join(settings.run, f"{job['stage']}_history.jsonl")):
         import ray.train
         from ray.train.torch import TorchTrainer
 
@@ -173,6 +176,50 @@ def _fit(settings: TrainSettings, job: dict[str, Any]) -> tuple[dict[str, Any], 
             state = json.loads((Path(name) / STATE).read_text())
             weights = safetensors.torch.load((Path(name) / AVERAGE).read_bytes())
     return state, weights
+
+
+@contextlib.contextmanager
+def _following(history_uri: str) -> Iterator[None]:
+    """Print each epoch as it is recorded; the workers' own output stays in Ray's logs."""
+    printed = len(_history(history_uri))
+    over = threading.Event()
+
+    def follow() -> None:
+        nonlocal printed
+        last = False
+        while not last:
+            last = over.wait(1.0)  # once more after the end: the last epoch
+            lines = _history(history_uri)
+            for line in lines[printed:]:
+                print(line, flush=True)
+            printed = max(printed, len(lines))
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _history(uri: str) -> list[str]:
+    try:
+        records = [json.loads(line) for line in read_bytes(uri).decode().splitlines()]
+    except FileNotFoundError:
+        return []
+    return [describe_epoch(record) for record in records]
+
+
+def describe_epoch(record: dict[str, Any]) -> str:
+    """Return one line about an epoch."""
+    context = record.get("context_mpjpe_mm")
+    beside = f" (context encoder {context:.2f} mm)" if context is not None else ""
+    return (
+        f"{record['stage']}: epoch {record['epoch']}/{record['epochs']}, "
+        f"loss {record['loss']:.5f}, validation MPJPE {record['mpjpe_mm']:.2f} mm{beside}, "
+        f"{record['rows'] / max(record['seconds'], 1e-9):.0f} rows/s"
+    )
 
 
 def _as_ours(error: BaseException) -> BaseException:

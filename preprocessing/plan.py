@@ -140,6 +140,10 @@ def assign_splits(names: Iterable[str], split: SplitSettings, seed: int) -> dict
     rest.sort(key=lambda name: number(seed, "split", name))
     n_test = 0 if split.test else _share(split.test_share, len(rest))
     n_validation = 0 if split.validation else _share(split.validation_share, len(rest))
+    while len(rest) >= 3 and n_test + n_validation >= len(rest):  # training keeps a file
+        n_test, n_validation = (
+            (n_test - 1, n_validation) if n_test >= n_validation else (n_test, n_validation - 1)
+        )
     for place, name in enumerate(rest):
         if place < n_test:
             assigned[name] = "test"

@@ -1,0 +1,132 @@
+#!/usr/bin/env python
+"""The whole way on motion that the project makes itself; nothing is downloaded.
+
+    diffpose demo
+    diffpose demo folder=/tmp/demo takes_per_action=4
+
+Procedural motion capture -> pose store -> context encoder, mixtures, denoiser -> evaluation and
+report -> one question to the served model. Run again to go on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import urllib.request
+from collections.abc import Sequence
+
+import numpy as np
+from pydantic import Field
+
+from diffpose.jobs import command_line
+from diffpose.jobs.evaluate import EvaluateSettings, evaluate
+from diffpose.jobs.preprocess import preprocess
+from diffpose.jobs.serve import ServeSettings, serving
+from diffpose.jobs.train import train
+from diffpose.platform.config import Settings, read_yaml, validate
+from diffpose.platform.pose_store import PoseStore
+from diffpose.platform.ray_session import ray_session
+from diffpose.platform.storage import absolute, join, list_names
+from diffpose.platform.training_settings import TrainSettings
+from diffpose.preprocessing.mocap.procedural import ACTION_NAMES, write_motion_library
+from diffpose.preprocessing.settings import PreprocessSettings
+
+
+class DemoSettings(Settings):
+    """The whole way on the project's own motion."""
+
+    folder: str = Field("demo", description="where everything goes")
+    takes_per_action: int = Field(8, ge=3, description="motions per action")
+    duration_s: float = Field(8.0, gt=0.5, description="length of a motion")
+    workers: int = Field(2, ge=1, description="tasks and training workers at once")
+    encoder_epochs: int | None = Field(None, ge=1, description="default: the recipe's")
+    denoiser_epochs: int | None = Field(None, ge=1, description="default: the recipe's")
+    port: int = Field(8000, ge=1, le=65535, description="port of the served question")
+    seed: int = Field(0, ge=0, description="of everything")
+
+
+def demo(settings: DemoSettings) -> int:
+    """Run all steps; returns the exit status."""
+    start = time.monotonic()
+    folder = absolute(settings.folder)
+    motion, store, run = (join(folder, name) for name in ("motion", "store", "run"))
+    workers = min(settings.workers, os.cpu_count() or 1)
+
+    _say("1/5 motion: procedural motion capture, written as BVH")
+    expected = len(ACTION_NAMES) * settings.takes_per_action
+    if len(list_names(motion, ".bvh")) < expected:
+        write_motion_library(
+            motion, ACTION_NAMES, settings.takes_per_action, settings.duration_s, settings.seed
+        )
+    print(f"{expected} motions in {motion}")
+
+    with ray_session(os.cpu_count()):
+        _say("2/5 preprocess: cameras, heatmaps, pose store")
+        recipe = read_yaml("configs/preprocess/demo.yaml")
+        recipe["source"]["uri"] = motion
+        recipe.update(store=store, workers=workers, seed=settings.seed)
+        status = preprocess(validate(PreprocessSettings, recipe))
+        if status:
+            return status
+
+        _say("3/5 train: context encoder, mixtures with its depth, denoiser")
+        recipe = read_yaml("configs/train/demo.yaml")
+        recipe.update(store=store, run=run, workers=workers, seed=settings.seed)
+        for stage in ("encoder", "denoiser"):
+            epochs = getattr(settings, f"{stage}_epochs")
+            if epochs is not None:
+                recipe[f"{stage}_training"]["epochs"] = epochs
+        train(validate(TrainSettings, recipe))
+
+        _say("4/5 evaluate: motions and bodies that training never saw")
+        evaluate(EvaluateSettings(run=run, store=store, seed=settings.seed))
+
+        _say("5/5 serve: one question over HTTP")
+        with serving(ServeSettings(run=run, port=settings.port)) as url:
+            _ask(url, PoseStore.open(store))
+    print(f"\ndone in {time.monotonic() - start:.0f} s; report: {run}/evaluation/report.html")
+    return 0
+
+
+def _ask(url: str, store: PoseStore) -> None:
+    """Send one test frame's keypoints and print the answer beside the truth."""
+    clip = store.clips("test")[0]
+    row = clip.first_row + clip.n_rows // 2
+    question = {
+        "keypoints": store.read("keypoints_2d", row, row + 1).tolist(),
+        "image_width": clip.width,
+        "image_height": clip.height,
+        "focal_length_px": float(store.read("camera", row, row + 1)[0, 0]),
+    }
+    request = urllib.request.Request(
+        f"{url}/v1/lift",
+        data=json.dumps(question).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as response:
+        answer = json.load(response)
+    truth = store.read("pose_3d", row, row + 1)[0]
+    pose = np.array(answer["poses_mm"][0])
+    error = float(np.linalg.norm(pose - truth, axis=-1).mean())
+    print(f"POST {url}/v1/lift: one frame of {clip.action}, N = {answer['n_hypotheses']}")
+    print("  joint        x mm   y mm   z mm   std mm   error mm")
+    for j, name in enumerate(answer["joints"]):
+        x, y, z = pose[j]
+        off = float(np.linalg.norm(pose[j] - truth[j]))
+        print(f"  {name:10s}{x:7.0f}{y:7.0f}{z:7.0f}{answer['std_mm'][0][j]:9.0f}{off:11.0f}")
+    print(f"  MPJPE of this frame {error:.1f} mm (keypoints alone, no heatmaps)")
+
+
+def _say(text: str) -> None:
+    print(f"\n== {text}", flush=True)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run from the command line."""
+    return command_line.run(DemoSettings, demo, arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

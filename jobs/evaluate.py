@@ -1,0 +1,141 @@
+#!/usr/bin/env python
+"""Measure a run on held-out poses; further runs beside it on the same poses; a report.
+
+diffpose evaluate run=RUN_DIR store=STORE
+diffpose evaluate run=RUN_DIR store=STORE compare=[RUN_2,RUN_3] --json FILE
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+from rich.console import Console
+from rich.table import Table
+
+from diffpose.jobs import command_line
+from diffpose.platform.config import Settings, to_yaml
+from diffpose.platform.errors import ConfigError
+from diffpose.platform.evaluation import CONTEXT, PROTOCOL, Evaluation, evaluate_runs, summarise
+from diffpose.platform.evaluation_report import write_report
+from diffpose.platform.storage import absolute, join, write_bytes, write_json
+
+
+class EvaluateSettings(Settings):
+    """Measure runs on held-out poses."""
+
+    run: str = Field(description="run directory")
+    store: str = Field(description="pose store with known poses")
+    compare: list[str] = Field([], description="further runs, measured on the same poses")
+    split: Literal["train", "validation", "test"] = Field("test", description="which poses")
+    n_hypotheses: int | None = Field(None, ge=1, le=1000, description="N; default: the run's own")
+    temperature: float | None = Field(None, ge=0, le=4, description="default: the run's own")
+    seed: int = Field(0, ge=0, description="of the hypotheses")
+    workers: int | None = Field(None, ge=1, description="actors at once; default: all CPUs")
+    output: str | None = Field(None, description="folder of the report; default RUN/evaluation")
+    json_file: str | None = Field(None, description="write the figures there too (--json FILE)")
+
+    @field_validator("compare", mode="before")
+    @classmethod
+    def _one_or_several(cls, compare: object) -> object:
+        return (
+            [part.strip() for part in compare.split(",")] if isinstance(compare, str) else compare
+        )
+
+    @model_validator(mode="after")
+    def _distinct(self) -> EvaluateSettings:
+        runs = [uri.rstrip("/") for uri in (self.run, *self.compare)]
+        if len(set(runs)) < len(runs):
+            raise ValueError(f"each run can be compared once, got {runs}")
+        return self
+
+
+def evaluate(settings: EvaluateSettings) -> None:
+    """Measure, print the table, write figures and report."""
+    store = absolute(settings.store)
+    runs = _named([settings.run, *settings.compare])
+    overrides = {
+        name: value
+        for name, value in (
+            ("n_hypotheses", settings.n_hypotheses),
+            ("temperature", settings.temperature),
+        )
+        if value is not None
+    }
+    evaluation = evaluate_runs(
+        store, runs, settings.split, overrides, settings.seed, settings.workers
+    )
+    figures = describe(settings, runs, evaluation)
+    print_table(figures)
+    folder = absolute(settings.output or join(settings.run, "evaluation"))
+    write_json(join(folder, "evaluation.json"), figures)
+    write_bytes(join(folder, "evaluate.yaml"), to_yaml(settings).encode())
+    if settings.json_file:
+        write_json(settings.json_file, figures)
+    report = write_report(folder, store, runs, overrides, evaluation, figures, to_yaml(settings))
+    print(f"report: {report}")
+
+
+def describe(
+    settings: EvaluateSettings, runs: dict[str, str], evaluation: Evaluation
+) -> dict[str, Any]:
+    """Return all figures; those of the run itself at the top level."""
+    first = next(iter(runs))
+    context = summarise(evaluation, CONTEXT)
+    own = summarise(evaluation, first)
+    return {
+        "run": first,
+        **own,
+        "context_encoder": context,
+        "ratio_to_context_encoder": own["mpjpe_mm"] / context["mpjpe_mm"],
+        "runs": {name: summarise(evaluation, name) for name in runs},
+        "n_poses": len(evaluation.rows),
+        "split": settings.split,
+        "protocol": PROTOCOL,
+        "seed": settings.seed,
+        "n_hypotheses": settings.n_hypotheses or "the run's own",
+    }
+
+
+def print_table(figures: dict[str, Any]) -> None:
+    """Print the results, the run's own per action."""
+    console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
+    title = f"{figures['split']} split, {figures['n_poses']} poses, seed {figures['seed']}"
+    table = Table("method", "MPJPE mm", "P-MPJPE mm", "/ context encoder", title=title)
+    reference = figures["context_encoder"]["mpjpe_mm"]
+    for name, part in ((CONTEXT, figures["context_encoder"]), *figures["runs"].items()):
+        table.add_row(
+            name,
+            f"{part['mpjpe_mm']:.2f}",
+            f"{part['p_mpjpe_mm']:.2f}",
+            f"{part['mpjpe_mm'] / reference:.3f}",
+        )
+    console.print(table)
+    actions = Table("action", "poses", CONTEXT, *figures["runs"], title="MPJPE mm per action")
+    for action, part in figures["context_encoder"]["per_action"].items():
+        values = [run["per_action"][action]["mpjpe_mm"] for run in figures["runs"].values()]
+        cells = [f"{value:.2f}" for value in (part["mpjpe_mm"], *values)]
+        actions.add_row(action, str(part["n_poses"]), *cells)
+    console.print(actions)
+    console.print(f"protocol: {figures['protocol']}")
+
+
+def _named(uris: Sequence[str]) -> dict[str, str]:
+    """Name runs by their last path part, longer where two agree."""
+    paths = [absolute(uri).rstrip("/") for uri in uris]
+    for parts in range(1, 20):
+        names = ["/".join(path.split("/")[-parts:]) for path in paths]
+        if len(set(names)) == len(names) and CONTEXT not in names:
+            return dict(zip(names, paths, strict=True))
+    raise ConfigError(f"The runs cannot be told apart: {', '.join(uris)}.")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run from the command line."""
+    return command_line.run(EvaluateSettings, evaluate, arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,96 @@
+#!/usr/bin/env python
+"""Answer requests over HTTP: 2D keypoints in, 3D poses with their uncertainty out.
+
+diffpose serve run=RUN_DIR
+curl -s localhost:8000/healthz; browse to http://127.0.0.1:8000/docs
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+
+from pydantic import Field
+
+from diffpose.jobs import command_line
+from diffpose.platform.checkpoint import load_lifter
+from diffpose.platform.config import Settings
+from diffpose.platform.errors import ConfigError, RunError
+from diffpose.platform.ray_session import ray_session
+from diffpose.platform.storage import absolute
+
+
+class ServeSettings(Settings):
+    """Serve a run over HTTP."""
+
+    run: str = Field(description="run directory")
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
+    port: int = Field(8000, ge=1, le=65535, description="port to listen on")
+    replicas: int = Field(1, ge=1, description="model replicas, one CPU each")
+
+
+@contextlib.contextmanager
+def serving(settings: ServeSettings) -> Iterator[str]:
+    """Serve within a block; yields the base URL once the model answers.
+
+    Raises:
+        RunError: the run has no trained model, or Ray Serve is not installed.
+    """
+    run = absolute(settings.run)
+    load_lifter(run)  # says what is wrong before anything is started
+    _check_port(settings)
+    with ray_session():
+        try:
+            from ray import serve
+
+            from diffpose.platform.service import build
+        except ImportError as error:
+            raise RunError(
+                f"Serving needs the extra packages of [serve] ({error}): "
+                "pip install 'diffpose-at-scale[serve]'."
+            ) from None
+        # At least one CPU per replica; Serve waits forever for CPUs that are not there.
+        serve.start(http_options={"host": settings.host, "port": settings.port})
+        serve.run(build(run, settings.replicas), name="diffpose", route_prefix="/")
+        try:
+            yield f"http://{settings.host}:{settings.port}"
+        finally:
+            serve.shutdown()  # type: ignore[no-untyped-call]
+
+
+def _check_port(settings: ServeSettings) -> None:
+    """Serve's proxy shares ports; a second service would get some of the first one's requests."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise ConfigError(
+                f"Cannot listen on {settings.host}:{settings.port} ({error.strerror}). Give "
+                "another port= or end the program that uses this one."
+            ) from None
+
+
+def run_service(settings: ServeSettings) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    over = threading.Event()
+    with serving(settings) as url:
+        # only now: ray.init sets handlers of its own
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: over.set())
+        print(f"serving {settings.run} at {url}; {url}/docs describes it; Ctrl-C ends", flush=True)
+        over.wait()
+    print("ended", flush=True)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run from the command line."""
+    return command_line.run(ServeSettings, run_service, arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,229 @@
+"""Evaluation on the cluster: several runs on the same poses, per-pose errors, summaries.
+
+Ray Data sends ranges of the split through a pool of actors, each with all runs loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffpose.model.initial_distribution import Observations
+from diffpose.model.lifter import Lifter, SamplingSettings, row_seeds
+from diffpose.model.metrics import align, joint_errors
+from diffpose.platform.checkpoint import load_lifter
+from diffpose.platform.clips import Clip
+from diffpose.platform.errors import StoreError
+from diffpose.platform.pose_store import PoseStore, contiguous_ranges
+from diffpose.platform.progress import Progress
+from diffpose.platform.ray_session import cluster_cpus, ray_session
+
+PROTOCOL = (
+    "root-relative, camera frame, mm; all 17 joints (the root counts with error 0); plain mean "
+    "over all poses of the split; P-MPJPE after similarity alignment per pose; pose = mean of the "
+    "hypotheses"
+)
+_ROWS_PER_TASK = 512
+CONTEXT = "context encoder"
+
+
+@dataclass(frozen=True)
+class PoseErrors:
+    """Errors of one method on n poses, mm.
+
+    Attributes:
+        joint_mm: (n, 17), distances.
+        aligned_mm: (n, 17), distances after similarity alignment.
+        std_mm: (n, 17), predicted spread; NaN for a method that predicts none.
+    """
+
+    joint_mm: NDArray[np.float64]
+    aligned_mm: NDArray[np.float64]
+    std_mm: NDArray[np.float64]
+
+    @property
+    def mpjpe_mm(self) -> NDArray[np.float64]:
+        """MPJPE of each pose, (n,)."""
+        errors: NDArray[np.float64] = self.joint_mm.mean(axis=1)
+        return errors
+
+    @property
+    def p_mpjpe_mm(self) -> NDArray[np.float64]:
+        """P-MPJPE of each pose, (n,)."""
+        errors: NDArray[np.float64] = self.aligned_mm.mean(axis=1)
+        return errors
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Errors of all methods on the same poses, in row order.
+
+    Attributes:
+        rows: (n,), rows of the store.
+        actions: (n,), their actions.
+        methods: by name; the context encoder of the first run is one.
+    """
+
+    rows: NDArray[np.int64]
+    actions: NDArray[np.str_]
+    methods: dict[str, PoseErrors]
+
+
+class LiftRange:
+    """Stage on rows {"first", "stop"}: lifts a range of the store with every run."""
+
+    def __init__(
+        self, store_uri: str, runs: dict[str, str], overrides: dict[str, Any], seed: int
+    ) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+        self.store = PoseStore.open(store_uri)
+        self.lifters = load_lifters(runs, overrides)
+        self.seed = seed
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        first, stop = int(row["first"]), int(row["stop"])
+        truth = self.store.read("pose_3d", first, stop).astype(np.float64)
+        known: NDArray[np.bool_] = np.asarray(np.isfinite(truth).all(axis=(1, 2)))
+        rows = np.flatnonzero(known) + first
+        seen = read_rows(self.store, first, stop, known)
+        result: dict[str, Any] = {"rows": rows}
+        for name, (lifter, sampling) in self.lifters.items():
+            lifted = lifter.lift(seen, sampling, row_seeds(self.seed, rows))
+            if f"{CONTEXT}/joint_mm" not in result:  # that of the first run
+                _add(result, CONTEXT, lifted.context_pose_mm, truth[known], None)
+            _add(result, name, lifted.pose_mm, truth[known], lifted.std_mm)
+        return result
+
+
+def load_lifters(
+    runs: dict[str, str], overrides: dict[str, Any]
+) -> dict[str, tuple[Lifter, SamplingSettings]]:
+    """Load runs by name; ``overrides`` replace their own sampling settings."""
+    lifters = {}
+    for name, uri in runs.items():
+        lifter, sampling, _ = load_lifter(uri)
+        chosen = SamplingSettings.model_validate({**sampling.model_dump(), **overrides})
+        lifters[name] = (lifter, chosen)
+    return lifters
+
+
+def read_rows(store: PoseStore, first: int, stop: int, which: NDArray[np.bool_]) -> Observations:
+    """Read the detections of some rows of a range."""
+    return Observations(
+        heatmaps=store.read("heatmaps", first, stop)[which],
+        crops=store.read("heatmap_crop", first, stop)[which],
+        keypoints_px=store.read("keypoints_2d", first, stop)[which],
+        modes=store.read("heatmap_modes", first, stop)[which],
+        camera=store.read("camera", first, stop)[which],
+    )
+
+
+def evaluate_runs(
+    store_uri: str,
+    runs: dict[str, str],
+    split: str,
+    overrides: dict[str, Any],
+    seed: int,
+    workers: int | None,
+) -> Evaluation:
+    """Lift a split with every run and measure.
+
+    Args:
+        store_uri: pose store with known poses.
+        runs: run directories by the name they shall have.
+        split: train, validation or test.
+        overrides: of the runs' sampling settings.
+        seed: of the hypotheses.
+        workers: actors at once; default all CPUs.
+
+    Raises:
+        StoreError: the split is empty.
+        RunError: a run has no trained model.
+    """
+    store = PoseStore.open(store_uri)
+    clips = store.clips(split)
+    if not clips:
+        raise StoreError(
+            f"The store at {store_uri!r} has no clip in its {split} split; diffpose inspect "
+            "store=... shows the splits, split.* of preprocessing makes them."
+        )
+    load_lifters(runs, overrides)  # a missing run is said at once, not by an actor's death
+    ranges = list(contiguous_ranges(clips, _ROWS_PER_TASK))
+    progress = Progress("evaluate", sum(c.n_rows for c in clips), "poses")
+    found: list[dict[str, Any]] = []
+    with ray_session(workers):
+        import ray.data
+
+        actors = max(min(workers or cluster_cpus(), cluster_cpus(), len(ranges)), 1)
+        dataset = ray.data.from_items(
+            [{"first": a, "stop": b} for a, b in ranges], override_num_blocks=len(ranges)
+        ).map(
+            LiftRange,  # type: ignore[arg-type]  # a class that Ray builds in each actor
+            fn_constructor_args=(store.uri, runs, overrides, seed),
+            compute=ray.data.ActorPoolStrategy(size=actors),
+            # One CPU each: the networks are small, poses are what is parallel. 0.9 leaves room
+            # for Ray Data's own input tasks where the pool takes every CPU.
+            num_cpus=0.9,
+        )
+        for row in dataset.iter_rows():
+            found.append(row)
+            progress.advance(len(row["rows"]))
+    found.sort(key=lambda row: int(row["rows"][0]) if len(row["rows"]) else -1)
+    return _collect(found, runs, clips)
+
+
+def summarise(evaluation: Evaluation, name: str) -> dict[str, Any]:
+    """Return a method's figures as JSON values."""
+    errors = evaluation.methods[name]
+    return {
+        "mpjpe_mm": float(errors.mpjpe_mm.mean()),
+        "p_mpjpe_mm": float(errors.p_mpjpe_mm.mean()),
+        "per_action": {
+            action: {
+                "mpjpe_mm": float(errors.mpjpe_mm[evaluation.actions == action].mean()),
+                "p_mpjpe_mm": float(errors.p_mpjpe_mm[evaluation.actions == action].mean()),
+                "n_poses": int((evaluation.actions == action).sum()),
+            }
+            for action in sorted(set(evaluation.actions.tolist()))
+        },
+    }
+
+
+def _add(
+    result: dict[str, Any],
+    name: str,
+    poses_mm: NDArray[np.float32],
+    truth_mm: NDArray[np.float64],
+    std_mm: NDArray[np.float32] | None,
+) -> None:
+    result[f"{name}/joint_mm"] = joint_errors(poses_mm, truth_mm)
+    result[f"{name}/aligned_mm"] = joint_errors(align(poses_mm, truth_mm), truth_mm)
+    unknown = np.full(poses_mm.shape[:2], np.nan)
+    result[f"{name}/std_mm"] = unknown if std_mm is None else std_mm.astype(np.float64)
+
+
+def _collect(
+    found: Sequence[dict[str, Any]], runs: dict[str, str], clips: Sequence[Clip]
+) -> Evaluation:
+    parts = ("joint_mm", "aligned_mm", "std_mm")
+    rows = np.concatenate([row["rows"] for row in found]).astype(np.int64)
+    starts = np.array([clip.first_row for clip in clips])
+    actions = np.array([clip.action for clip in clips])[
+        np.searchsorted(starts, rows, side="right") - 1
+    ]
+    methods = {
+        name: PoseErrors(
+            *(
+                np.concatenate([np.asarray(row[f"{name}/{part}"]) for row in found])
+                for part in parts
+            )
+        )
+        for name in (CONTEXT, *runs)
+    }
+    return Evaluation(rows, actions, methods)

@@ -1,0 +1,174 @@
+"""Ray Serve: POST /v1/lift, GET /healthz, /docs. Requests that meet are lifted in one batch.
+
+No ``from __future__ import annotations`` here: FastAPI reads the annotations of PoseApi in the
+replica, where names as strings can no longer be looked up.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI
+from numpy.typing import NDArray
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from diffpose import __version__
+from diffpose.model.initial_distribution import Observations
+from diffpose.model.lifter import SamplingSettings, row_seeds
+from diffpose.platform.checkpoint import load_lifter
+from diffpose.platform.lift_api import LiftRequest, LiftResponse
+
+app = FastAPI(
+    title="DiffPose at scale",
+    version=__version__,
+    description="2D keypoints in, 3D poses with their uncertainty out.",
+)
+
+
+@dataclass(frozen=True)
+class Question:
+    """One request as arrays."""
+
+    keypoints_px: NDArray[np.float64]
+    sigma_px: NDArray[np.float64] | None
+    camera: NDArray[np.float32]
+    n_hypotheses: int | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The arrays of a response."""
+
+    poses_mm: NDArray[np.float32]
+    std_mm: NDArray[np.float32]
+    root_mm: NDArray[np.float32]
+    hypotheses_mm: NDArray[np.float32]
+
+
+class PoseModel:
+    """A run, ready to answer batches of questions; knows nothing of HTTP or Ray."""
+
+    def __init__(self, run_uri: str) -> None:
+        self.run = run_uri
+        self.lifter, self.sampling, config = load_lifter(run_uri)
+        self.sigma_cells = np.array(config["typical_sigma_cells"])
+
+    def answer(self, questions: list[Question]) -> list[Answer]:
+        """Lift all frames of all questions together, grouped by their N.
+
+        A question's answer does not depend on the others of its batch.
+        """
+        answers: list[Answer | None] = [None] * len(questions)
+        by_n: dict[int, list[int]] = {}
+        for i, question in enumerate(questions):
+            n = question.n_hypotheses or self.sampling.n_hypotheses
+            by_n.setdefault(n, []).append(i)
+        for n, members in by_n.items():
+            parts = [self._observe(questions[i]) for i in members]
+            seeds = [
+                row_seeds(questions[i].seed, np.arange(len(questions[i].keypoints_px)))
+                for i in members
+            ]
+            sampling = SamplingSettings.model_validate(
+                {**self.sampling.model_dump(), "n_hypotheses": n}
+            )
+            lifted = self.lifter.lift(_joined(parts), sampling, np.concatenate(seeds))
+            ends = np.cumsum([len(part) for part in parts])
+            for i, start, stop in zip(members, [0, *ends[:-1]], ends, strict=True):
+                answers[i] = Answer(
+                    lifted.pose_mm[start:stop],
+                    lifted.std_mm[start:stop],
+                    lifted.root_mm[start:stop],
+                    lifted.hypotheses_mm[start:stop],
+                )
+        return [answer for answer in answers if answer is not None]
+
+    def _observe(self, question: Question) -> Observations:
+        sigma = question.sigma_px
+        return Observations.from_keypoints(
+            question.keypoints_px,
+            question.camera,
+            sigma_px=sigma,
+            sigma_cells=self.sigma_cells if sigma is None else None,
+        )
+
+
+@serve.deployment
+class PoseLifter:
+    """Model replica; batches the questions that wait."""
+
+    def __init__(self, run_uri: str) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+        self.model = PoseModel(run_uri)
+
+    @serve.batch(max_batch_size=32, batch_wait_timeout_s=0.005)
+    async def lift(self, questions: list[Question]) -> list[Answer]:
+        """Answer a batch; the event loop stays free for the requests that arrive meanwhile."""
+        return await asyncio.to_thread(self.model.answer, questions)
+
+    async def describe(self) -> dict[str, Any]:
+        """Say which run this is."""
+        return {"run": self.model.run, "n_hypotheses": self.model.sampling.n_hypotheses}
+
+
+@serve.deployment
+@serve.ingress(app)
+class PoseApi:
+    """HTTP front: checks requests, asks the model, writes answers."""
+
+    def __init__(self, lifter: DeploymentHandle[PoseLifter]) -> None:
+        self.lifter = lifter
+
+    @app.post("/v1/lift")
+    async def lift(self, request: LiftRequest) -> LiftResponse:
+        """Lift 2D keypoints to 3D poses with their uncertainty."""
+        sigma = request.sigma_px
+        question = Question(
+            keypoints_px=np.array(request.keypoints, dtype=np.float64),
+            sigma_px=None if sigma is None else np.array(sigma, dtype=np.float64),
+            camera=request.camera(),
+            n_hypotheses=request.n_hypotheses,
+            seed=request.seed,
+        )
+        answer: Answer = await self.lifter.lift.remote(question)
+        described = await self.lifter.describe.remote()
+        return LiftResponse(
+            poses_mm=answer.poses_mm.tolist(),
+            std_mm=answer.std_mm.tolist(),
+            root_mm=answer.root_mm.tolist(),
+            hypotheses_mm=answer.hypotheses_mm.tolist() if request.include_hypotheses else None,
+            n_hypotheses=answer.hypotheses_mm.shape[1],
+            model=described["run"],
+        )
+
+    @app.get("/healthz")
+    async def healthz(self) -> dict[str, Any]:
+        """Answer once the model is loaded."""
+        return {"status": "ok", **await self.lifter.describe.remote()}
+
+
+def build(run_uri: str, replicas: int = 1) -> serve.Application:
+    """Return the application: one HTTP front, ``replicas`` model replicas of one CPU each."""
+    lifter: Any = PoseLifter  # serve.deployment turns the class into a Deployment at run time
+    api: Any = PoseApi
+    model = lifter.options(num_replicas=replicas, ray_actor_options={"num_cpus": 1})
+    application: serve.Application = api.options(ray_actor_options={"num_cpus": 0}).bind(
+        model.bind(run_uri)
+    )
+    return application
+
+
+def _joined(parts: list[Observations]) -> Observations:
+    heatmaps = [part.heatmaps for part in parts if part.heatmaps is not None]
+    return Observations(
+        np.concatenate(heatmaps),
+        np.concatenate([part.crops for part in parts]),
+        np.concatenate([part.keypoints_px for part in parts]),
+        np.concatenate([part.modes for part in parts]),
+        np.concatenate([part.camera for part in parts]),
+    )
