@@ -54,7 +54,10 @@ def serving(settings: ServeSettings) -> Iterator[str]:
                 "pip install 'diffpose-at-scale[serve]'."
             ) from None
         # At least one CPU per replica; Serve waits forever for CPUs that are not there.
-        serve.start(http_options={"host": settings.host, "port": settings.port})
+        serve.start(
+            http_options={"host": settings.host, "port": settings.port},
+            logging_config={"log_level": "WARNING"},
+        )
         serve.run(build(run, settings.replicas), name="diffpose", route_prefix="/")
         try:
             yield f"http://{settings.host}:{settings.port}"

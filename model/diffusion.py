@@ -12,6 +12,7 @@ All poses here are in one space and unit; which one is the caller's choice.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -72,7 +73,7 @@ def reverse_process(
         The poses at every visited step, ``start`` first, h_0 last.
     """
     trajectory = [start]
-    for k, k_next in zip(grid[:-1], grid[1:], strict=True):
+    for k, k_next in pairwise(grid):
         output = network(trajectory[-1], k)
         if parametrisation == "next_on_grid" or k_next == 0:
             trajectory.append(output)

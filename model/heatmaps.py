@@ -174,8 +174,11 @@ def _sample_cells(cells, crops, seeds, draws):  # type: ignore[no-untyped-def]
                 draws[r, s, j, 1] = crops[r, 1] + crops[r, 3] * (low // WIDTH + down)
 
 
+# numba inlines one loop nest: hence the one long function
 @njit(cache=True)
-def _summarise_cells(heatmaps, crops, keypoints, confidence, modes):  # type: ignore[no-untyped-def]
+def _summarise_cells(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
+    heatmaps, crops, keypoints, confidence, modes
+):
     n_rows, n_joints = heatmaps.shape[:2]
     xs = np.empty(HEIGHT * WIDTH)
     ys = np.empty(HEIGHT * WIDTH)

@@ -63,7 +63,7 @@ def fit_standardised(
 
 
 @_compile
-def _kmeans_plus_plus(x, uniforms, centres, nearest, trial, best):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+def _kmeans_plus_plus(x, uniforms, centres, nearest, trial, best):  # type: ignore[no-untyped-def]
     """Greedy k-means++ over x (3, S) into centres (M, 3); the rest is scratch (S,)."""
     n_draws = x.shape[1]
     m = len(centres)
@@ -164,7 +164,7 @@ def _exp_in_place(values, power, scale):  # type: ignore[no-untyped-def]
 
 
 @_compile
-def _m_step(x, resp, inverse, reg, diagonal, weights, means, factors):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+def _m_step(x, resp, inverse, reg, diagonal, weights, means, factors):  # type: ignore[no-untyped-def]
     """Update the kernels from responsibilities resp (M, S) * inverse (S,)."""
     m, n_draws = resp.shape
     tiny = 10 * 2.220446049250313e-16  # as scikit-learn: an empty kernel stays finite
@@ -208,7 +208,7 @@ def _m_step(x, resp, inverse, reg, diagonal, weights, means, factors):  # type: 
 
 
 @_compile
-def _e_step(x, weights, means, factors, resp, top, inverse, power, scale):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+def _e_step(x, weights, means, factors, resp, top, inverse, power, scale):  # type: ignore[no-untyped-def]
     """Fill resp (M, S) and inverse (S,), whose product is the responsibilities.
 
     Returns the lower bound: mean log-likelihood of a draw.
@@ -253,7 +253,7 @@ def _e_step(x, weights, means, factors, resp, top, inverse, power, scale):  # ty
 
 
 @_compile
-def _fit_all(  # type: ignore[no-untyped-def]  # noqa: PLR0917
+def _fit_all(  # type: ignore[no-untyped-def]
     points, reg, uniforms, diagonal, tol, max_iterations, n_lloyd, weights, means, factors
 ):
     """Fit mixture after mixture into weights, means and factors."""

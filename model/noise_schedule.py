@@ -20,7 +20,8 @@ def cumulative_alphas(name: ScheduleName, n_steps: int) -> Tensor:
     ``paper``: beta linear from 1e-4 to 2e-3 (supplement, section 3). With K = 50 this ends at
     alpha_K = 0.949, against the paper's own text (alpha_K ~ 0): kept for comparison, the reverse
     process then returns its start. ``linear_to_zero``: beta linear from 1e-4 to 0.18 at K = 50
-    (alpha_K = 0.008), scaled for other K. ``cosine``: Nichol and Dhariwal (ICML 2021), ends at 1e-4.
+    (alpha_K = 0.008), scaled for other K. ``cosine``: Nichol and Dhariwal (ICML 2021), ends at
+    1e-4.
 
     Raises:
         ValueError: K is not positive or the name is unknown.

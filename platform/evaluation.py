@@ -1,15 +1,18 @@
 """Evaluation on the cluster: several runs on the same poses, per-pose errors, summaries.
 
-Ray Data sends ranges of the split through a pool of actors, each with all runs loaded.
+Ray Data sends ranges of the split through tasks; a worker process loads the runs once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from diffpose.model.initial_distribution import Observations
@@ -20,7 +23,7 @@ from diffpose.platform.clips import Clip
 from diffpose.platform.errors import StoreError
 from diffpose.platform.pose_store import PoseStore, contiguous_ranges
 from diffpose.platform.progress import Progress
-from diffpose.platform.ray_session import cluster_cpus, ray_session
+from diffpose.platform.ray_session import ray_session
 
 PROTOCOL = (
     "root-relative, camera frame, mm; all 17 joints (the root counts with error 0); plain mean "
@@ -73,32 +76,36 @@ class Evaluation:
     methods: dict[str, PoseErrors]
 
 
-class LiftRange:
-    """Stage on rows {"first", "stop"}: lifts a range of the store with every run."""
+def make_lift_fn(
+    store_uri: str, runs: dict[str, str], overrides: dict[str, Any], seed: int
+) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return a stage on rows {"first", "stop"}: lifts a range of the store with every run."""
+    runs_json = json.dumps([runs, overrides])
 
-    def __init__(
-        self, store_uri: str, runs: dict[str, str], overrides: dict[str, Any], seed: int
-    ) -> None:
-        import torch
-
+    def lift(row: dict[str, Any]) -> dict[str, Any]:
         torch.set_num_threads(1)
-        self.store = PoseStore.open(store_uri)
-        self.lifters = load_lifters(runs, overrides)
-        self.seed = seed
-
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        store = PoseStore.open(store_uri)
         first, stop = int(row["first"]), int(row["stop"])
-        truth = self.store.read("pose_3d", first, stop).astype(np.float64)
+        truth = store.read("pose_3d", first, stop).astype(np.float64)
         known: NDArray[np.bool_] = np.asarray(np.isfinite(truth).all(axis=(1, 2)))
         rows = np.flatnonzero(known) + first
-        seen = read_rows(self.store, first, stop, known)
         result: dict[str, Any] = {"rows": rows}
-        for name, (lifter, sampling) in self.lifters.items():
-            lifted = lifter.lift(seen, sampling, row_seeds(self.seed, rows))
+        if len(rows) == 0:
+            return result
+        seen = read_rows(store, first, stop, known)
+        for name, (lifter, sampling) in _cached_lifters(runs_json).items():
+            lifted = lifter.lift(seen, sampling, row_seeds(seed, rows))
             if f"{CONTEXT}/joint_mm" not in result:  # that of the first run
                 _add(result, CONTEXT, lifted.context_pose_mm, truth[known], None)
             _add(result, name, lifted.pose_mm, truth[known], lifted.std_mm)
         return result
+
+    return lift
+
+
+@functools.lru_cache(maxsize=1)
+def _cached_lifters(runs_json: str) -> dict[str, tuple[Lifter, SamplingSettings]]:
+    return load_lifters(*json.loads(runs_json))
 
 
 def load_lifters(
@@ -140,7 +147,7 @@ def evaluate_runs(
         split: train, validation or test.
         overrides: of the runs' sampling settings.
         seed: of the hypotheses.
-        workers: actors at once; default all CPUs.
+        workers: tasks at once; default all CPUs.
 
     Raises:
         StoreError: the split is empty.
@@ -160,21 +167,20 @@ def evaluate_runs(
     with ray_session(workers):
         import ray.data
 
-        actors = max(min(workers or cluster_cpus(), cluster_cpus(), len(ranges)), 1)
         dataset = ray.data.from_items(
             [{"first": a, "stop": b} for a, b in ranges], override_num_blocks=len(ranges)
         ).map(
-            LiftRange,  # type: ignore[arg-type]  # a class that Ray builds in each actor
-            fn_constructor_args=(store.uri, runs, overrides, seed),
-            compute=ray.data.ActorPoolStrategy(size=actors),
-            # One CPU each: the networks are small, poses are what is parallel. 0.9 leaves room
-            # for Ray Data's own input tasks where the pool takes every CPU.
-            num_cpus=0.9,
+            make_lift_fn(store.uri, runs, overrides, seed),
+            num_cpus=1,  # the networks are small; poses are what is parallel
+            concurrency=workers,
         )
         for row in dataset.iter_rows():
             found.append(row)
             progress.advance(len(row["rows"]))
-    found.sort(key=lambda row: int(row["rows"][0]) if len(row["rows"]) else -1)
+    found = [row for row in found if len(row["rows"])]
+    if not found:
+        raise StoreError(f"No pose of the {split} split of {store_uri!r} is known; see pose_3d.")
+    found.sort(key=lambda row: int(row["rows"][0]))
     return _collect(found, runs, clips)
 
 

@@ -106,14 +106,12 @@ class PoseStore:
         """
         uri = absolute(uri)
         try:
-            group = zarr.open_group(uri, mode=mode)  # type: ignore[arg-type]
-        except (FileNotFoundError, ContainsArrayError):
+            group = zarr.open_group(uri, mode=mode, zarr_format=3)  # type: ignore[arg-type]
+        except (FileNotFoundError, FileExistsError, ContainsArrayError):
             raise StoreError(
                 f"There is no pose store at {uri!r}. Make one: diffpose preprocess "
                 f"--config configs/preprocess/mocap.yaml source.uri=FOLDER store={uri}"
             ) from None
-        except FileExistsError:
-            raise StoreError(f"{uri!r} is a file; give store= the name of a folder.") from None
         version = group.attrs.get("diffpose_schema")
         if version != SCHEMA_VERSION:
             raise StoreError(
@@ -128,15 +126,19 @@ class PoseStore:
         """Create a store, or take the one that is there and make room for ``n_rows`` rows.
 
         Raises:
-            StoreError: what is there has another schema version.
+            StoreError: what is there has another schema version, or is no store.
         """
         uri = absolute(uri)
-        try:
+        if _group_exists(uri):
             store = PoseStore.open(uri, mode="r+")
-        except StoreError:
-            if _group_exists(uri):
-                raise
-            group = zarr.open_group(uri, mode="a")
+        else:
+            try:
+                group = zarr.open_group(uri, mode="a", zarr_format=3)
+            except (FileExistsError, ContainsArrayError):
+                raise StoreError(
+                    f"{uri!r} is something else than a pose store; give store= the name of a "
+                    "folder to make."
+                ) from None
             # The schema version goes in last: a store without it was never finished.
             group.attrs.update(
                 {
@@ -268,6 +270,6 @@ def contiguous_ranges(clips: Sequence[Clip], longest: int) -> Iterator[tuple[int
 
 def _group_exists(uri: str) -> bool:
     try:
-        return "diffpose_schema" in zarr.open_group(uri, mode="r").attrs
-    except FileNotFoundError:
+        return "diffpose_schema" in zarr.open_group(uri, mode="r", zarr_format=3).attrs
+    except (FileNotFoundError, ContainsArrayError):
         return False

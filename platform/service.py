@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from numpy.typing import NDArray
 from ray import serve
 from ray.serve.handle import DeploymentHandle
@@ -25,6 +27,23 @@ app = FastAPI(
     version=__version__,
     description="2D keypoints in, 3D poses with their uncertainty out.",
 )
+
+
+@app.exception_handler(RequestValidationError)
+async def explain_bad_input(_: Request, error: RequestValidationError) -> JSONResponse:
+    """Answer 422 with the field and what was expected.
+
+    FastAPI's own answer repeats the whole input, which may be long, and fails on NaN.
+    """
+    detail = [
+        {
+            "loc": list(item["loc"]),
+            "msg": str(item["msg"]).removeprefix("Value error, "),
+            "type": item["type"],
+        }
+        for item in error.errors()
+    ]
+    return JSONResponse({"detail": detail}, status_code=422)
 
 
 @dataclass(frozen=True)

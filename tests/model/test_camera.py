@@ -63,7 +63,7 @@ def test_look_at_is_an_upright_rotation_towards_the_target(
     seen = rotation @ (np.array(target) - position)
     np.testing.assert_allclose(seen[:2], 0, atol=1e-9)  # in the image's centre
     assert seen[2] == pytest.approx(np.linalg.norm(np.array(target) - position))
-    above = rotation @ (np.array(target) + [0, 0, 0.1] - position)
+    above = rotation @ (np.array([0, 0, 0.1]) + target - position)
     assert above[1] < 0  # the world's up is -y of the image
     assert above[0] == pytest.approx(0, abs=1e-9)  # and leans to neither side
 
@@ -74,7 +74,7 @@ def test_look_at_by_hand() -> None:
     np.testing.assert_allclose(rotation, [[0, 1, 0], [0, 0, -1], [-1, 0, 0]], atol=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**6), spread=st.floats(0, 3))
 def test_the_translation_of_exact_rays_is_exact(seed: int, spread: float) -> None:
     poses, roots, rays = scene(seed)
@@ -83,7 +83,7 @@ def test_the_translation_of_exact_rays_is_exact(seed: int, spread: float) -> Non
     torch.testing.assert_close(solved, roots, atol=1e-6, rtol=0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_the_translation_is_the_weighted_least_squares_solution(seed: int) -> None:
     poses, _, rays = scene(seed)

@@ -17,8 +17,7 @@ from diffpose.model.detections import (
 from diffpose.model.skeleton import JOINT_NAMES, LEFT, RIGHT
 
 EXCHANGED = [
-    JOINT_NAMES.index({"L": "R", "R": "L"}.get(name[0], name[0]) + name[1:])
-    for name in JOINT_NAMES
+    JOINT_NAMES.index({"L": "R", "R": "L"}.get(name[0], name[0]) + name[1:]) for name in JOINT_NAMES
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import get_args
 
 import numpy as np
@@ -70,7 +71,7 @@ def test_the_papers_schedule_ends_at_0_949_against_the_papers_text() -> None:
 def test_bad_schedules_are_named() -> None:
     with pytest.raises(ValueError, match="at least 1, got 0"):
         cumulative_alphas("cosine", 0)
-    with pytest.raises(ValueError, match="'sine'.*'linear_to_zero'"):
+    with pytest.raises(ValueError, match=r"'sine'.*'linear_to_zero'"):
         cumulative_alphas("sine", 50)  # type: ignore[arg-type]
 
 
@@ -87,7 +88,7 @@ def test_step_grid_falls_evenly(n_steps: int, data: st.DataObject) -> None:
     grid = step_grid(n_steps, n_visited)
     assert len(grid) == n_visited + 1
     assert (grid[0], grid[-1]) == (n_steps, 0)
-    for step, following in zip(grid[:-1], grid[1:], strict=True):
+    for step, following in pairwise(grid):
         assert step > following
         assert abs(step - following - n_steps / n_visited) <= 1
 
@@ -210,9 +211,9 @@ def test_ddim_with_a_wrong_pose_keeps_its_share_of_the_noise() -> None:
 
 
 def test_next_on_grid_takes_the_networks_word_and_passes_it_the_visited_steps() -> None:
-    h0, mu, _, alphas, h = path("cosine")
+    h0, _, _, alphas, h = path("cosine")
     grid = step_grid(50, 5)
-    following = dict(zip(grid[:-1], grid[1:], strict=True))
+    following = dict(pairwise(grid))
     asked: list[int] = []
 
     def exact(h_k: Tensor, k: int) -> Tensor:

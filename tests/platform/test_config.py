@@ -26,7 +26,7 @@ class Optics(Settings):
 
     width: int = Field(640, ge=1, description="pixels across")
     focal: float = 1.5
-    names: list[str] = ["left", "right"]
+    names: list[str] = Field(["left", "right"])
 
 
 class Training(Settings):
@@ -70,7 +70,7 @@ def test_precedence(tmp_path: Path) -> None:
     first = write(tmp_path, "store: one\nseed: 1\noptics: {width: 10, focal: 2.0}\n", "1.yaml")
     second = write(tmp_path, "seed: 2\noptics: {width: 20}\n", "2.yaml")
     job = load_settings(Job, ["optics.width=30", "--config", first, f"--config={second}"])
-    # The command line wins wherever it stands, then the later file, then the earlier, then defaults.
+    # The command line wins wherever it stands, then the later file, the earlier, the defaults.
     assert (job.optics.width, job.seed, job.optics.focal, job.store) == (30, 2, 2.0, "one")
     assert job.optics.names == ["left", "right"]
     assert job.limit == 5
@@ -218,9 +218,7 @@ def test_missing_file_lists_recipes(tmp_path: Path) -> None:
     assert "There is no configuration file" in message("--config", str(tmp_path))
 
 
-def test_recipes_are_found_from_any_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_recipes_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert read_yaml("configs/preprocess/mocap.yaml")["source"]["kind"] == "mocap"
     write(tmp_path, "own: 1\n", "mocap.yaml")
@@ -277,7 +275,14 @@ def test_settings_are_frozen() -> None:
 
 def test_yaml_round_trip(tmp_path: Path) -> None:
     job = load_settings(
-        Job, ["store=0042", "optics.names=[yes, 'no']", "limit=null", "training.rate=1e-5", "label=on"]
+        Job,
+        [
+            "store=0042",
+            "optics.names=['yes', 'no']",
+            "limit=null",
+            "training.rate=1e-5",
+            "label=on",
+        ],
     )
     config = write(tmp_path, to_yaml(job))
     assert validate(Job, read_yaml(config)) == job

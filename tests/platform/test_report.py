@@ -13,7 +13,10 @@ import pytest
 
 from diffpose.model.skeleton import JOINT_NAMES
 from diffpose.platform import report_plots as plots
+from diffpose.platform import report_poses as poses
+from diffpose.platform import report_views as views
 from diffpose.platform.report import Case, Curve, MethodResult, Report, render_html
+from diffpose.platform.report_style import UNKNOWN
 
 VOID = {"meta", "br", "link", "img", "hr"}
 NAN = float("nan")
@@ -160,7 +163,7 @@ def test_only_the_required_parts() -> None:
     checker = parse(page)
     assert checker.tags.count("svg") == 0
     assert checker.tags.count("section") == 0
-    assert plots.UNKNOWN in "".join(checker.text)
+    assert UNKNOWN in "".join(checker.text)
 
 
 @pytest.mark.parametrize(
@@ -284,7 +287,7 @@ def test_unknown_values_print_as_a_dash() -> None:
     text = "".join(parse(page).text)
     assert not re.search(r"\b(nan|inf)\b", text)
     assert "no values" in text
-    assert plots.UNKNOWN in text
+    assert UNKNOWN in text
 
 
 def test_a_page_of_six_cases_with_many_hypotheses_is_small() -> None:
@@ -315,23 +318,22 @@ def test_calibration_arrays_belong_together() -> None:
 
 
 def test_projection_keeps_people_upright() -> None:
-    camera = plots.View(azimuth=0.0, elevation=0.0)
-    seen = plots.project(STANDING, camera)
+    camera = views.View(azimuth=0.0, elevation=0.0)
+    seen = views.project(STANDING, camera)
     np.testing.assert_allclose(seen, np.stack([STANDING[:, 0], -STANDING[:, 1]], axis=-1))
-    side = plots.project(STANDING, plots.View(azimuth=90.0, elevation=0.0))
+    side = views.project(STANDING, views.View(azimuth=90.0, elevation=0.0))
     np.testing.assert_allclose(side[:, 0], STANDING[:, 2], atol=1e-9)
-    raised = plots.project(np.array([[0.0, 0.0, 100.0]]), plots.View(0.0, 30.0))
+    raised = views.project(np.array([[0.0, 0.0, 100.0]]), views.View(0.0, 30.0))
     assert raised[0, 1] == pytest.approx(50.0)  # seen from above, what is further away is higher
 
 
 def test_one_scale_for_all_views_holds_every_point() -> None:
-    views = (plots.FRONT, plots.SIDE)
-    frames = plots.frame_around([STANDING], views)
+    frames = views.frame_around([STANDING], (views.FRONT, views.SIDE))
     assert len({frame.half_height for frame in frames.values()}) == 1
     for view, frame in frames.items():
-        offset = np.abs(plots.project(STANDING, view) - np.array(frame.centre))
+        offset = np.abs(views.project(STANDING, view) - np.array(frame.centre))
         assert (offset[:, 1] < frame.half_height).all()
-        assert (offset[:, 0] < frame.half_height / plots.PANEL_ASPECT).all()
+        assert (offset[:, 0] < frame.half_height / views.PANEL_ASPECT).all()
 
 
 def test_calibration_bins_of_equal_count() -> None:
@@ -346,5 +348,5 @@ def test_calibration_bins_of_equal_count() -> None:
 
 def test_drawn_hypotheses_are_limited() -> None:
     many = np.zeros((500, 17, 3))
-    assert len(plots.drawn(many)) == plots.MAX_HYPOTHESES_DRAWN
-    assert len(plots.drawn(many[:7])) == 7
+    assert len(poses.drawn(many)) == poses.MAX_HYPOTHESES_DRAWN
+    assert len(poses.drawn(many[:7])) == 7

@@ -1,0 +1,219 @@
+"""Training, resuming, evaluating: small networks, real Ray Train and Ray Data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import SMALL_NETWORKS
+from processes import DIFFPOSE, Command, run_command
+
+from diffpose.jobs import evaluate as evaluate_job
+from diffpose.jobs.train import train
+from diffpose.model.lifter import row_seeds
+from diffpose.model.metrics import mpjpe
+from diffpose.platform.checkpoint import load_denoiser, load_encoder, load_lifter
+from diffpose.platform.config import validate
+from diffpose.platform.errors import RunError, StoreError
+from diffpose.platform.evaluation import read_rows
+from diffpose.platform.pose_store import PoseStore
+from diffpose.platform.training_settings import TrainSettings
+
+pytestmark = pytest.mark.cluster
+
+
+def history(run: str, stage: str) -> list[dict[str, float]]:
+    lines = (Path(run) / f"{stage}_history.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_run_directory_is_complete(small_run: str, small_store: str) -> None:
+    for stage, epochs in (("encoder", 3), ("denoiser", 2)):
+        records = history(small_run, stage)
+        assert [r["epoch"] for r in records] == list(range(1, epochs + 1))
+        assert records[-1]["loss"] < records[0]["loss"]
+        assert list((Path(small_run) / "tensorboard" / stage).glob("events.*"))
+        saved = yaml.safe_load((Path(small_run) / f"{stage}.yaml").read_text())
+        assert validate(TrainSettings, saved).store == small_store
+    encoder, config = load_encoder(f"{small_run}/encoder")
+    assert len(config["depth_sigma_mm"]) == 17
+    assert config["depth_sigma_mm"][0] == 0
+    assert min(config["depth_sigma_mm"][1:]) > 0
+    denoiser, config = load_denoiser(f"{small_run}/denoiser")
+    group = config["mixture_group"]
+    assert group.startswith("encoder-")
+    assert PoseStore.open(small_store).mixture_attributes(group)["complete"] is True
+    last = history(small_run, "denoiser")[-1]
+    assert config["validation_mpjpe_mm"] == pytest.approx(last["mpjpe_mm"])
+    assert all(torch.isfinite(p).all() for p in (*encoder.parameters(), *denoiser.parameters()))
+
+
+def test_saved_weights_are_the_averaged_ones(small_run: str) -> None:
+    from safetensors.torch import load_file
+
+    checkpoints = sorted((Path(small_run) / "ray" / "encoder").glob("checkpoint_*"))
+    average = load_file(checkpoints[-1] / "average.safetensors")
+    raw = load_file(checkpoints[-1] / "weights.safetensors")
+    saved = load_file(Path(small_run) / "encoder" / "weights.safetensors")
+    for name, value in saved.items():
+        torch.testing.assert_close(value, average[name], rtol=0, atol=0)
+    assert any(not torch.equal(saved[name], raw[name]) for name in saved)
+
+
+def test_a_finished_run_is_not_trained_again(
+    ray_local: None, small_run: str, small_store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = {**SMALL_NETWORKS, "store": small_store, "run": small_run, "workers": 2}
+    before = (Path(small_run) / "denoiser" / "weights.safetensors").stat().st_mtime_ns
+    assert train(validate(TrainSettings, recipe)) == 0
+    assert capsys.readouterr().out.count("already trained") == 2
+    assert (Path(small_run) / "denoiser" / "weights.safetensors").stat().st_mtime_ns == before
+
+
+def test_other_settings_and_missing_parts_are_explained(
+    ray_local: None, small_run: str, small_store: str, tmp_path: Path
+) -> None:
+    recipe = {**SMALL_NETWORKS, "store": small_store, "run": str(tmp_path / "run")}
+    with pytest.raises(RunError, match=r"no trained context_encoder.*diffpose\s+train"):
+        train(validate(TrainSettings, {**recipe, "stage": "denoiser"}))
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    (begun / "encoder.yaml").write_text((Path(small_run) / "encoder.yaml").read_text())
+    changed = {**recipe, "run": str(begun), "context_encoder": {"width": 24, "n_heads": 2}}
+    with pytest.raises(RunError, match=r"context_encoder\.width: saved 16, now 24"):
+        train(validate(TrainSettings, changed))
+    with pytest.raises(RunError, match="the cluster has"):
+        train(validate(TrainSettings, {**recipe, "workers": 500}))
+    with pytest.raises(StoreError, match="no pose store"):
+        train(validate(TrainSettings, {**recipe, "store": str(tmp_path / "none")}))
+
+
+def test_evaluation_is_repeatable_and_right(
+    ray_local: None, small_run: str, small_store: str, tmp_path: Path
+) -> None:
+    figures = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        target = tmp_path / f"{name}.json"
+        arguments = [f"run={small_run}", f"store={small_store}", f"seed={seed}"]
+        assert evaluate_job.main([*arguments, "--json", str(target)]) == 0
+        figures.append(json.loads(target.read_text()))
+    assert figures[0] == figures[1]
+    assert figures[0]["mpjpe_mm"] != figures[2]["mpjpe_mm"]
+    for key in ("p_mpjpe_mm", "per_action", "context_encoder", "n_poses", "protocol", "seed"):
+        assert key in figures[0]
+
+    # the same number without Ray, clip by clip
+    store = PoseStore.open(small_store)
+    lifter, sampling, _ = load_lifter(small_run)
+    errors, context_errors = [], []
+    for clip in store.clips("test"):
+        rows = np.arange(clip.first_row, clip.first_row + clip.n_rows)
+        every = np.ones(clip.n_rows, dtype=bool)
+        seen = read_rows(store, rows[0], rows[-1] + 1, every)
+        lifted = lifter.lift(seen, sampling, row_seeds(0, rows))
+        truth = store.read("pose_3d", rows[0], rows[-1] + 1)
+        errors.append(mpjpe(lifted.pose_mm, truth))
+        context_errors.append(mpjpe(lifted.context_pose_mm, truth))
+    assert figures[0]["n_poses"] == len(np.concatenate(errors))
+    assert figures[0]["mpjpe_mm"] == pytest.approx(np.concatenate(errors).mean(), abs=0.01)
+    context = np.concatenate(context_errors).mean()
+    assert figures[0]["context_encoder"]["mpjpe_mm"] == pytest.approx(context, abs=0.01)
+    report = (Path(small_run) / "evaluation" / "report.html").read_text()
+    assert f"{figures[2]['mpjpe_mm']:.1f}" in report
+    assert "reverse process" in report
+
+
+def test_baselines_share_the_encoder_and_stand_beside(
+    ray_local: None,
+    small_run: str,
+    small_store: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Stand-Diff and Baseline A come from the same job through its config."""
+    runs = {}
+    for name, process in (("stand-diff", "gaussian"), ("baseline-a", "single_step")):
+        runs[name] = str(tmp_path / name)
+        recipe = {
+            **SMALL_NETWORKS,
+            "denoiser": {
+                "width": 8,
+                "n_blocks": 1,
+                "n_heads": 2,
+                "process": process,
+                "condition": "none",
+            },
+            "store": small_store,
+            "run": runs[name],
+            "encoder": small_run,
+        }
+        assert train(validate(TrainSettings, recipe)) == 0
+    arguments = [f"run={small_run}", f"store={small_store}"]
+    others = f"compare=[{runs['stand-diff']},{runs['baseline-a']}]"
+    target = tmp_path / "compared.json"
+    status = evaluate_job.main([*arguments, others, "--json", str(target)])
+    assert status == 0
+    found = json.loads(target.read_text())
+    assert set(found["runs"]) == {"diffpose", "stand-diff", "baseline-a"}
+    assert found["runs"]["diffpose"]["mpjpe_mm"] == found["mpjpe_mm"]
+    assert len({part["mpjpe_mm"] for part in found["runs"].values()}) == 3
+    printed = capsys.readouterr().out
+    assert "stand-diff" in printed
+    assert "baseline-a" in printed
+
+
+def test_wrong_runs_and_stores_are_explained(
+    small_run: str, small_store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate_job.main([f"run={tmp_path}", f"store={small_store}"]) == 2
+    assert "no trained context_encoder" in capsys.readouterr().err
+    assert evaluate_job.main([f"run={small_run}", f"store={tmp_path}"]) == 2
+    assert "no pose store" in capsys.readouterr().err
+    assert evaluate_job.main([f"run={small_run}", f"store={small_store}", "sede=1"]) == 2
+    assert "Did you mean 'seed'?" in capsys.readouterr().err
+    assert evaluate_job.main([f"run={small_run}", f"store={small_store}", "seed=many"]) == 2
+    assert "seed" in capsys.readouterr().err
+
+
+def test_killed_training_goes_on_from_its_last_checkpoint(small_store: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    arguments = [
+        *DIFFPOSE,
+        "train",
+        "stage=encoder",
+        f"store={small_store}",
+        f"run={run}",
+        "context_encoder.width=16",
+        "context_encoder.n_blocks=1",
+        "encoder_training.epochs=60",
+        "encoder_training.batch_size=32",
+        "validation_poses=100",
+    ]
+    log = tmp_path / "train.log"
+    first = Command(arguments, log)
+    try:
+        first.wait_until(
+            lambda: (
+                (run / "encoder_history.jsonl").exists() and len(history(str(run), "encoder")) >= 4
+            )
+        )
+    finally:
+        first.kill_driver()
+    before = history(str(run), "encoder")
+    assert len(before) < 60, "the driver was killed too late to test anything"
+    assert not (run / "encoder" / "config.json").exists()
+
+    status, output = run_command(arguments, log)
+    assert status == 0, output
+    after = history(str(run), "encoder")
+    assert [r["epoch"] for r in after] == list(range(1, 61))
+    # What was trained before the kill was not trained again: even the timings are the old ones.
+    # The last epoch may have been recorded just before its checkpoint was.
+    kept = len(before) - 1
+    assert kept >= 3
+    assert after[:kept] == before[:kept]
+    assert load_encoder(str(run / "encoder"))[1]["trained_epochs"] == 60

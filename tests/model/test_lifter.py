@@ -1,0 +1,264 @@
+"""The whole lifter, untrained but with all weights moved, on synthetic observations."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diffpose.model.context_encoders.graformer import Graformer, GraformerConfig
+from diffpose.model.denoiser import Denoiser, DenoiserConfig
+from diffpose.model.initial_distribution import (
+    EncoderDepth,
+    Observations,
+    draw_poses,
+    mean_pose,
+    take_rows,
+)
+from diffpose.model.lifter import Lifted, Lifter, SamplingSettings, encode_context, row_seeds
+from diffpose.model.mixture import MixtureSpec
+
+CAMERA = np.array([1145.0, 1145.0, 500.0, 500.0])
+B = 5
+PROCESSES = {
+    "mixture, next_on_grid": {},
+    "mixture, clean_pose": {"parametrisation": "clean_pose"},
+    "gaussian, next_on_grid": {"process": "gaussian"},
+    "gaussian, clean_pose": {"process": "gaussian", "parametrisation": "clean_pose"},
+    "single_step": {"process": "single_step"},
+}
+
+
+class NearPerson(Graformer):
+    """An untrained encoder whose poses stay near one person, so that depths are about 5 m."""
+
+    def forward(self, rays: Tensor) -> tuple[Tensor, Tensor]:
+        features, pose = super().forward(rays)
+        return features, 0.1 * pose + person() * 0.0035
+
+
+def person() -> Tensor:
+    pose = torch.randn(17, 3, generator=torch.Generator().manual_seed(4))
+    pose = pose * torch.tensor([250.0, 400.0, 150.0])
+    return pose - pose[:1]
+
+
+def make_lifter(**changes: Any) -> Lifter:
+    torch.manual_seed(0)
+    encoder = NearPerson(GraformerConfig(width=16, n_blocks=1, n_heads=2))
+    denoiser = Denoiser(DenoiserConfig(width=16, n_blocks=1, n_heads=2, **changes), 16)
+    with torch.no_grad():
+        for parameter in (*encoder.parameters(), *denoiser.parameters()):
+            parameter.add_(0.05 * torch.randn(parameter.shape))
+    spec = MixtureSpec(n_kernels=2, n_draws=200, max_iterations=20)
+    return Lifter(encoder, denoiser, EncoderDepth(torch.full((17,), 60.0)), spec)
+
+
+@lru_cache
+def observations() -> Observations:
+    rng = np.random.default_rng(1)
+    poses = person().double().numpy() + rng.normal(0, 60, (B, 17, 3))
+    points = poses + rng.uniform([-300, -300, 4500], [300, 300, 5500], (B, 1, 3))
+    pixels = points[..., :2] / points[..., 2:] * CAMERA[:2] + CAMERA[2:]
+    return Observations.from_keypoints(
+        pixels, np.tile(CAMERA, (B, 1)), sigma_px=rng.uniform(8, 20, (B, 17))
+    )
+
+
+def seeds(n: int = B, first: int = 0) -> NDArray[np.uint64]:
+    return np.arange(first, first + n, dtype=np.uint64)
+
+
+def arrays(lifted: Lifted) -> dict[str, NDArray[np.float32]]:
+    values = {f.name: getattr(lifted, f.name) for f in dataclasses.fields(lifted)}
+    return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+
+
+@pytest.mark.parametrize("start", ["heatmap", "mixture"])
+@pytest.mark.parametrize("process", PROCESSES)
+def test_shapes_and_definitions(process: str, start: str) -> None:
+    lifter = make_lifter(**PROCESSES[process])
+    settings = SamplingSettings.model_validate({"n_hypotheses": 4, "start": start})
+    lifted = lifter.lift(observations(), settings, seeds())
+    n = 1 if process == "single_step" else 4
+    steps = (50, 0) if process == "single_step" else (50, 40, 30, 20, 10, 0)
+    assert lifted.steps == steps
+    assert {name: value.shape for name, value in arrays(lifted).items()} == {
+        "pose_mm": (B, 17, 3),
+        "std_mm": (B, 17),
+        "hypotheses_mm": (B, n, 17, 3),
+        "context_pose_mm": (B, 17, 3),
+        "root_mm": (B, 3),
+        "trajectory_mm": (len(steps), B, n, 17, 3),
+    }
+    for name, value in arrays(lifted).items():
+        assert value.dtype == np.float32, name
+        assert np.isfinite(value).all(), name
+    hypotheses = lifted.hypotheses_mm.astype(np.float64)
+    np.testing.assert_allclose(lifted.pose_mm, hypotheses.sum(axis=1) / n, atol=1e-2)
+    for row in range(B):
+        for joint in range(17):
+            apart = hypotheses[row, :, joint] - hypotheses[row, :, joint].mean(axis=0)
+            expected = np.sqrt(sum((d**2).sum() for d in apart) / n)
+            assert lifted.std_mm[row, joint] == pytest.approx(expected, abs=1e-2)
+    assert np.array_equal(lifted.trajectory_mm[-1], lifted.hypotheses_mm)
+    for poses in (lifted.pose_mm, lifted.trajectory_mm, lifted.context_pose_mm):
+        assert (poses[..., 0, :] == 0).all()
+    moved = np.abs(lifted.trajectory_mm[0] - lifted.trajectory_mm[-1]).mean()
+    assert moved > 1  # the denoiser did something
+
+
+def test_the_context_is_the_encoders_pose_at_its_place() -> None:
+    lifter = make_lifter()
+    lifted = lifter.lift(observations(), SamplingSettings(), seeds())
+    detections = observations().detections()
+    with torch.inference_mode():
+        _, pose_mm = lifter.encoder.poses_mm(detections.rays)
+    np.testing.assert_allclose(lifted.context_pose_mm, pose_mm, atol=1e-3)
+    np.testing.assert_allclose(lifted.root_mm, detections.translation_mm(pose_mm), rtol=1e-5)
+    assert 2000 < lifted.root_mm[:, 2].min() < lifted.root_mm[:, 2].max() < 10_000
+
+
+def test_the_trajectory_starts_with_draws_of_h_k() -> None:
+    lifter, seen = make_lifter(), observations()
+    lifted = lifter.lift(seen, SamplingSettings(n_hypotheses=4), seeds())
+    bridge = torch.tensor(lifted.context_pose_mm)
+    draws = draw_poses(seen, bridge, lifter.depth, 4, seeds())
+    np.testing.assert_allclose(lifted.trajectory_mm[0], draws, atol=0.01)
+    # Temperature shrinks them towards the mean of H_K.
+    mean = mean_pose(seen, bridge, lifter.depth)[:, None]
+    cool = lifter.lift(seen, SamplingSettings(n_hypotheses=4, temperature=0.25), seeds())
+    expected = mean + 0.25 * (draws - mean)
+    np.testing.assert_allclose(cool.trajectory_mm[0], expected, atol=0.01)
+
+
+def test_the_mixtures_start_has_the_moments_of_h_k() -> None:
+    lifter, seen = make_lifter(n_steps=1, n_visited_steps=1), take_rows(observations(), slice(0, 1))
+    settings = SamplingSettings(n_hypotheses=1000, start="mixture")
+    start = lifter.lift(seen, settings, seeds(1)).trajectory_mm[0, 0]
+    context = encode_context(lifter.encoder, seen.detections())
+    draws = draw_poses(seen, context.pose_mm.detach(), lifter.depth, 4000, seeds(1)).numpy()[0]
+    spread = draws[:, 1:].std(axis=0)
+    # The mixture is fitted to 200 draws: its mean is known to sd / sqrt(200), its sd to 5 %.
+    error = (start.mean(axis=0) - draws.mean(axis=0))[1:] / spread
+    assert np.abs(error).max() < 4 * (1 / 200 + 1 / 1000 + 1 / 4000) ** 0.5
+    np.testing.assert_allclose(start[:, 1:].std(axis=0), spread, rtol=0.25)
+
+
+def test_the_gaussian_process_starts_from_unit_noise() -> None:
+    lifter = make_lifter(process="gaussian", n_steps=1, n_visited_steps=1)
+    lifted = lifter.lift(observations(), SamplingSettings(n_hypotheses=500), seeds())
+    start = lifted.trajectory_mm[0][..., 1:, :] * 0.0035  # minus the root's noise: variance 2
+    assert abs(start.mean()) < 0.05
+    assert start.var() == pytest.approx(2.0, abs=0.1)
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_the_seed_decides(process: str) -> None:
+    lifter, settings = make_lifter(**PROCESSES[process]), SamplingSettings(n_hypotheses=2)
+    first, again = (lifter.lift(observations(), settings, seeds()) for _ in range(2))
+    for name, value in arrays(first).items():
+        assert np.array_equal(value, arrays(again)[name]), name
+    other = lifter.lift(observations(), settings, seeds(first=100))
+    difference = np.abs(other.hypotheses_mm - first.hypotheses_mm).max()
+    if process == "single_step":
+        assert difference == 0
+    else:
+        assert difference > 1
+
+
+@pytest.mark.parametrize("start", ["heatmap", "mixture"])
+@pytest.mark.parametrize("process", PROCESSES)
+def test_a_frames_answer_does_not_depend_on_its_batch(process: str, start: str) -> None:
+    lifter = make_lifter(**PROCESSES[process])
+    settings = SamplingSettings.model_validate({"n_hypotheses": 3, "start": start})
+    together = lifter.lift(observations(), settings, seeds())
+    chunked = lifter.lift(observations(), settings, seeds(), chunk=2)
+    one = lifter.lift(take_rows(observations(), slice(3, 4)), settings, seeds(1, 3))
+    assert chunked.steps == together.steps
+    for name in ("pose_mm", "std_mm", "hypotheses_mm", "context_pose_mm"):
+        whole = getattr(together, name)
+        np.testing.assert_allclose(getattr(one, name)[0], whole[3], atol=1e-3, rtol=0)
+        np.testing.assert_allclose(getattr(chunked, name), whole, atol=1e-3, rtol=0)
+    # At 5 m a float32 has steps of 0.0005 mm.
+    np.testing.assert_allclose(one.root_mm[0], together.root_mm[3], rtol=1e-6, atol=1e-2)
+    trajectory = together.trajectory_mm
+    np.testing.assert_allclose(one.trajectory_mm[:, 0], trajectory[:, 3], atol=1e-2)
+    np.testing.assert_allclose(chunked.trajectory_mm, trajectory, atol=1e-2)
+
+
+@pytest.mark.parametrize("process", ["mixture, next_on_grid", "gaussian, next_on_grid"])
+def test_hypotheses_differ_at_temperature_1_and_coincide_at_0(process: str) -> None:
+    lifter = make_lifter(**PROCESSES[process])
+    warm = lifter.lift(observations(), SamplingSettings(n_hypotheses=4), seeds())
+    for a in range(4):
+        for b in range(a):
+            apart = np.abs(warm.hypotheses_mm[:, a] - warm.hypotheses_mm[:, b])
+            assert apart.reshape(B, -1).max(axis=1).min() > 1
+    assert warm.std_mm[:, 1:].min() > 0.1
+    cold = lifter.lift(observations(), SamplingSettings(n_hypotheses=4, temperature=0), seeds())
+    np.testing.assert_allclose(
+        cold.hypotheses_mm, cold.hypotheses_mm[:, :1].repeat(4, axis=1), atol=1e-3
+    )
+    assert cold.std_mm.max() < 1e-3
+    reseeded = lifter.lift(
+        observations(), SamplingSettings(n_hypotheses=4, temperature=0), seeds(first=9)
+    )
+    np.testing.assert_allclose(reseeded.pose_mm, cold.pose_mm, atol=1e-3)
+
+
+def test_temperature_0_of_a_mixture_start_leaves_the_kernels_means_only() -> None:
+    # One kernel: all hypotheses coincide. Two: they may start from either kernel's mean.
+    for parametrisation in ("next_on_grid", "clean_pose"):
+        lifter = make_lifter(parametrisation=parametrisation)
+        settings = SamplingSettings(n_hypotheses=4, temperature=0, start="mixture")
+        for m, n_starts in ((1, 1), (2, 2)):
+            lifter.mixture_spec = MixtureSpec(n_kernels=m, n_draws=100, max_iterations=5)
+            start = lifter.lift(observations(), settings, seeds()).trajectory_mm[0]
+            kinds = {len(np.unique(start[row, :, 5], axis=0)) for row in range(B)}
+            assert max(kinds) == n_starts
+
+
+def test_wrong_input_is_refused() -> None:
+    lifter, seen = make_lifter(), observations()
+    with pytest.raises(ValueError, match="got 0 frames and 0 seeds"):
+        lifter.lift(take_rows(seen, slice(0, 0)), SamplingSettings(), seeds(0))
+    with pytest.raises(ValueError, match="got 5 frames and 4 seeds"):
+        lifter.lift(seen, SamplingSettings(), seeds(4))
+    assert seen.heatmaps is not None
+    holed = seen.heatmaps.copy()
+    holed[2, 7] = 0
+    with pytest.raises(ValueError, match="row 2, joint 7 is empty"):
+        lifter.lift(dataclasses.replace(seen, heatmaps=holed), SamplingSettings(), seeds())
+    with pytest.raises(ValueError, match="carry none"):
+        lifter.lift(dataclasses.replace(seen, heatmaps=None), SamplingSettings(), seeds())
+
+
+def test_networks_are_in_evaluation_mode() -> None:
+    lifter = make_lifter(dropout=0.5)
+    assert not lifter.encoder.training
+    assert not lifter.denoiser.training
+
+
+def test_row_seeds_are_splitmix64_and_quiet() -> None:
+    def expected(seed: int, row: int) -> int:
+        mask = 2**64 - 1
+        value = ((row + seed * 0xD1342543DE82EF95 + 1) * 0x9E3779B97F4A7C15) & mask
+        value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & mask
+        return value ^ (value >> 31)
+
+    rows = np.array([0, 1, 2, 10**6])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for seed in (0, 1, 2, 12345, 2**63 + 5):
+            assert row_seeds(seed, rows).tolist() == [expected(seed, int(r)) for r in rows]
+    many = np.concatenate([row_seeds(seed, np.arange(2000)) for seed in range(5)])
+    assert len(np.unique(many)) == len(many)
