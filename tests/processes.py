@@ -33,11 +33,11 @@ class Command:
                 start_new_session=True,
             )
 
-    def wait(self, timeout_s: float = 240) -> int:
+    def wait(self, timeout_s: float = 480) -> int:
         """Return the exit status."""
         return self.process.wait(timeout=timeout_s)
 
-    def wait_until(self, condition: Callable[[], bool], timeout_s: float = 180) -> None:
+    def wait_until(self, condition: Callable[[], bool], timeout_s: float = 300) -> None:
         """Wait for a condition while the command runs; fail with its output otherwise."""
         end = time.monotonic() + timeout_s
         while not condition():
@@ -80,7 +80,7 @@ class Command:
 
 
 def run_command(
-    arguments: list[str], log: Path, env: dict[str, str] | None = None, timeout_s: float = 240
+    arguments: list[str], log: Path, env: dict[str, str] | None = None, timeout_s: float = 480
 ) -> tuple[int, str]:
     """Run a command to its end; returns exit status and output."""
     command = Command(arguments, log, env)

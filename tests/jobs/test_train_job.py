@@ -55,7 +55,8 @@ def test_run_directory_is_complete(small_run: str, small_store: str) -> None:
 def test_saved_weights_are_the_averaged_ones(small_run: str) -> None:
     from safetensors.torch import load_file
 
-    checkpoints = sorted((Path(small_run) / "ray" / "encoder").glob("checkpoint_*"))
+    folder = Path(small_run) / "ray" / "encoder"
+    checkpoints = sorted(path for path in folder.glob("checkpoint_*") if path.is_dir())
     average = load_file(checkpoints[-1] / "average.safetensors")
     raw = load_file(checkpoints[-1] / "weights.safetensors")
     saved = load_file(Path(small_run) / "encoder" / "weights.safetensors")
