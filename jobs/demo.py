@@ -10,9 +10,15 @@ report -> one question to the served model. Run again to go on where it stopped.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
+
+if __name__ == "__main__":
+    # As a script, this folder comes first on the path, and its inspect.py would stand in for
+    # Python's own inspect.
+    sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
+
+import json
 import time
 import urllib.request
 from collections.abc import Sequence

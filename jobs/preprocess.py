@@ -9,7 +9,14 @@ ray job submit --working-dir . -- python jobs/preprocess.py --config ... source.
 
 from __future__ import annotations
 
+import os
 import sys
+
+if __name__ == "__main__":
+    # As a script, this folder comes first on the path, and its inspect.py would stand in for
+    # Python's own inspect.
+    sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
+
 from collections.abc import Sequence
 
 from diffpose.jobs import command_line

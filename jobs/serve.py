@@ -7,10 +7,17 @@ curl -s localhost:8000/healthz; browse to http://127.0.0.1:8000/docs
 
 from __future__ import annotations
 
+import os
+import sys
+
+if __name__ == "__main__":
+    # As a script, this folder comes first on the path, and its inspect.py would stand in for
+    # Python's own inspect.
+    sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
+
 import contextlib
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 

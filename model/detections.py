@@ -52,9 +52,20 @@ class Detections:
             modes[..., 6],
         )
 
+    def to(self, device: torch.device) -> Detections:
+        """Return the same claims on a device."""
+        return Detections(
+            self.rays.to(device),
+            self.first_mode.to(device),
+            self.second_mode.to(device),
+            self.second_weight.to(device),
+        )
+
     def mirrored(self, which: Tensor) -> Detections:
         """Exchange left and right in the rows where ``which`` (B,) is true."""
-        sign2, sign3 = torch.tensor([-1.0, 1.0]), torch.tensor([-1.0, 1.0, 1.0])
+        device = self.rays.device
+        sign2 = torch.tensor([-1.0, 1.0], device=device)
+        sign3 = torch.tensor([-1.0, 1.0, 1.0], device=device)
         return Detections(
             _swap(self.rays, sign2, which),
             _swap(self.first_mode, sign3, which),
@@ -74,7 +85,7 @@ class Detections:
 
 def mirrored_poses(poses: Tensor, which: Tensor) -> Tensor:
     """Mirror poses (B, J, 3) of the camera frame in the rows where ``which`` (B,) is true."""
-    return _swap(poses, torch.tensor([-1.0, 1.0, 1.0]), which)
+    return _swap(poses, torch.tensor([-1.0, 1.0, 1.0], device=poses.device), which)
 
 
 def condition(detections: Detections, bridge_mm: Tensor, translation_mm: Tensor) -> Tensor:

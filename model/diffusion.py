@@ -85,4 +85,4 @@ def reverse_process(
 
 def step_alpha(alphas: Tensor, k: Tensor) -> Tensor:
     """Pick alpha_k for a batch of steps (B,), shaped (B, 1, 1) to broadcast against poses."""
-    return alphas.to(torch.float32)[k][:, None, None]
+    return alphas.to(k.device, torch.float32)[k][:, None, None]

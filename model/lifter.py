@@ -211,21 +211,27 @@ class Lifter:
     def _lift(
         self, observations: Observations, sampling: SamplingSettings, seeds: NDArray[np.uint64]
     ) -> Lifted:
-        detections = observations.detections()
+        device = next(self.encoder.parameters()).device
+        detections = observations.detections().to(device)
         context = encode_context(self.encoder, detections)
         n_frames, n = len(observations), sampling.n_hypotheses
         config = self.denoiser.config
         if config.process == "single_step":
             n = 1  # one step from a determinate input has one answer
-            start, mu = single_step_input(detections, context)[:, None], torch.zeros(())
+            start, mu = (
+                single_step_input(detections, context)[:, None],
+                torch.zeros((), device=device),
+            )
             steps: tuple[int, ...] = (config.n_steps, 0)
         else:
-            start, mu = self._start(observations, context, sampling, seeds)
+            bridge_mm = context.pose_mm.cpu()  # H_K is drawn on the CPU, on any device alike
+            start, mu = self._start(observations, bridge_mm, sampling, seeds)
+            start, mu = start.to(device), mu.to(device)
             steps = self.grid
         repeated = context.repeated(n)
 
         def network(h_k: Tensor, k: int) -> Tensor:
-            step = torch.full((len(h_k),), k)
+            step = torch.full((len(h_k),), k, device=device)
             alpha = self.alphas[k].to(h_k.dtype)
             return denoise_step(self.denoiser, config, h_k, repeated, step, alpha)
 
@@ -233,7 +239,7 @@ class Lifter:
         trajectory = reverse_process(
             network, start.flatten(0, 1), flat_mu, self.alphas, steps, config.parametrisation
         )
-        poses = torch.stack(trajectory) / POSE_SCALE_PER_MM
+        poses = torch.stack(trajectory).cpu() / POSE_SCALE_PER_MM
         poses = poses.view(len(steps), n_frames, n, *poses.shape[2:])
         poses = poses - poses[..., ROOT : ROOT + 1, :]
         hypotheses = poses[-1]
@@ -243,8 +249,8 @@ class Lifter:
             mean.numpy(),
             spread.numpy(),
             hypotheses.numpy(),
-            context.pose_mm.numpy(),
-            context.translation_mm.numpy(),
+            context.pose_mm.cpu().numpy(),
+            context.translation_mm.cpu().numpy(),
             poses.numpy(),
             steps,
         )
@@ -252,7 +258,7 @@ class Lifter:
     def _start(
         self,
         observations: Observations,
-        context: Context,
+        bridge_mm: Tensor,
         sampling: SamplingSettings,
         seeds: NDArray[np.uint64],
     ) -> tuple[Tensor, Tensor]:
@@ -262,7 +268,7 @@ class Lifter:
             noise = torch.stack(
                 [
                     torch.randn(
-                        (n, *context.pose_mm.shape[1:]),
+                        (n, *bridge_mm.shape[1:]),
                         generator=torch.Generator().manual_seed(int(s) & (2**63 - 1)),
                     )
                     for s in seeds
@@ -270,22 +276,22 @@ class Lifter:
             )
             return tau * noise, torch.zeros_like(noise)
         if sampling.start == "mixture" or self.denoiser.config.parametrisation == "clean_pose":
-            return self._start_from_mixture(observations, context, n, tau, seeds)
-        draws = hk.draw_poses(observations, context.pose_mm, self.depth, n, seeds)
-        mean = hk.mean_pose(observations, context.pose_mm, self.depth)[:, None]
+            return self._start_from_mixture(observations, bridge_mm, n, tau, seeds)
+        draws = hk.draw_poses(observations, bridge_mm, self.depth, n, seeds)
+        mean = hk.mean_pose(observations, bridge_mm, self.depth)[:, None]
         start = mean + tau * (draws - mean)
         return start * POSE_SCALE_PER_MM, mean.expand_as(draws) * POSE_SCALE_PER_MM
 
     def _start_from_mixture(
         self,
         observations: Observations,
-        context: Context,
+        bridge_mm: Tensor,
         n: int,
         tau: float,
         seeds: NDArray[np.uint64],
     ) -> tuple[Tensor, Tensor]:
         spec = self.mixture_spec
-        draws = hk.draw_poses(observations, context.pose_mm, self.depth, spec.n_draws, seeds)
+        draws = hk.draw_poses(observations, bridge_mm, self.depth, spec.n_draws, seeds)
         fitted = fit_mixtures(draws, spec, seeds)
         mus, noises = [], []
         for i, seed in enumerate(seeds):

@@ -50,12 +50,12 @@ def denoiser_loss(
     h0 = target_mm * POSE_SCALE_PER_MM
     rows = len(h0)
     if config.process == "single_step":
-        k = torch.full((rows,), config.n_steps)
+        k = torch.full((rows,), config.n_steps, device=h0.device)
         h_k, target = single_step_input(detections, context), h0
     else:
         place = torch.randint(len(grid) - 1, (rows,), generator=generator)
         steps = torch.tensor(grid)
-        k, k_next = steps[place], steps[place + 1]
+        k, k_next = steps[place].to(h0.device), steps[place + 1].to(h0.device)
         h_k = diffuse(h0, mu, epsilon, step_alpha(alphas, k))
         next_on_grid = config.parametrisation == "next_on_grid"
         target = diffuse(h0, mu, epsilon, step_alpha(alphas, k_next)) if next_on_grid else h0

@@ -48,5 +48,5 @@ class AveragedWeights:
 
     def restore(self, values: dict[str, Tensor], n_updates: int) -> None:
         """Take over a saved average."""
-        self.values = {k: v.clone() for k, v in values.items()}
+        self.values = {k: v.to(self.values[k].device).clone() for k, v in values.items()}
         self.n_updates = n_updates

@@ -48,7 +48,8 @@ def train_worker(job: dict[str, Any]) -> None:
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)  # the same first weights on all workers
     store = PoseStore.open(settings.store)
-    task = _make_task(settings, job)
+    device = ray.train.torch.get_device()
+    task = _make_task(settings, job, device)
     excluded = set()
     if job.get("group"):
         excluded = set(store.mixture_attributes(job["group"]).get("failed_clips", []))
@@ -103,11 +104,16 @@ def train_worker(job: dict[str, Any]) -> None:
             ray.train.report(metrics, checkpoint=checkpoint)
 
 
-def _make_task(settings: TrainSettings, job: dict[str, Any]) -> TrainTask:
+def _make_task(settings: TrainSettings, job: dict[str, Any], device: torch.device) -> TrainTask:
+    task: TrainTask
     if job["stage"] == "encoder":
-        return EncoderTask(settings)
-    encoder, _ = load_encoder(job["encoder"])
-    return DenoiserTask(settings, encoder, depth_from_json(job["depth"]), job.get("group", ""))
+        task = EncoderTask(settings)
+    else:
+        encoder, _ = load_encoder(job["encoder"])
+        depth = depth_from_json(job["depth"])
+        task = DenoiserTask(settings, encoder.to(device), depth, job.get("group", ""))
+    task.network.to(device)  # before the optimiser and the averaged weights look at it
+    return task
 
 
 def _run_epoch(
@@ -126,8 +132,10 @@ def _run_epoch(
     noise_seed, dropout_seed = row_seeds(seed, np.array([2 * epoch, 2 * epoch + 1]) + 10**6 * rank)
     generator = torch.Generator().manual_seed(int(noise_seed) & (2**63 - 1))
     torch.manual_seed(int(dropout_seed) & (2**63 - 1))
-    total = torch.zeros(())
-    for i, batch in enumerate(loader.epoch(epoch)):
+    device = next(task.network.parameters()).device
+    total = torch.zeros((), device=device)
+    for i, cpu_batch in enumerate(loader.epoch(epoch)):
+        batch = {name: value.to(device) for name, value in cpu_batch.items()}
         step = epoch * loader.batches_per_epoch + i
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(task.optimiser, step, loader.batches_per_epoch)
@@ -154,9 +162,12 @@ def _validate(task: TrainTask, rows: ValidationRows, average: AveragedWeights) -
     task.network.eval()
     sums = task.validate(rows)
     task.network.load_state_dict(own)
-    if dist.is_initialized():
-        for value in sums.values():
-            dist.all_reduce(value)
+    if not dist.is_initialized():
+        return sums
+    device = next(task.network.parameters()).device  # nccl reduces on GPUs, gloo on CPUs
+    sums = {name: value.to(device) for name, value in sums.items()}
+    for value in sums.values():
+        dist.all_reduce(value)
     return sums
 
 

@@ -92,7 +92,7 @@ class EncoderTask:
         if self.optimiser.redraw_detections:
             rays = _redrawn(detections, batch, generator)
         if self.optimiser.mirror:
-            which = torch.rand(len(rays), generator=generator) < 0.5
+            which = _coin_flips(rays, generator)
             both = Detections(
                 rays, detections.first_mode, detections.second_mode, detections.second_weight
             )
@@ -103,8 +103,9 @@ class EncoderTask:
 
     def validate(self, rows: ValidationRows) -> dict[str, Tensor]:
         """Sum up errors, and squared z errors per joint: the depth prior's held-out spread."""
-        _, pose_mm = self.network.poses_mm(rows.observations.detections().rays)
-        error = pose_mm - rows.pose_mm
+        device = next(self.network.parameters()).device
+        _, pose_mm = self.network.poses_mm(rows.observations.detections().to(device).rays)
+        error = pose_mm.cpu() - rows.pose_mm
         return {
             "n": torch.tensor(float(len(error))),
             "mpjpe_mm": error.norm(dim=-1).mean(dim=-1).sum().double(),
@@ -137,7 +138,7 @@ class DenoiserTask:
         detections, target_mm = _detections(batch), batch["pose_3d"]
         mu, epsilon = self._noise(batch, generator)
         if self.optimiser.mirror:
-            which = torch.rand(len(target_mm), generator=generator) < 0.5
+            which = _coin_flips(target_mm, generator)
             detections = detections.mirrored(which)
             target_mm = mirrored_poses(target_mm, which)
             mu, epsilon = mirrored_poses(mu, which), mirrored_poses(epsilon, which)
@@ -177,8 +178,8 @@ class DenoiserTask:
         process = self.settings.denoiser.process
         if process != "mixture":
             shape = batch["pose_3d"].shape
-            noise = torch.randn(shape, generator=generator)
-            return torch.zeros(shape), noise
+            noise = torch.randn(shape, generator=generator).to(batch["pose_3d"].device)
+            return torch.zeros_like(noise), noise
         mixture = GaussianMixture(*(batch[name] for name in self.mixture_fields))
         mu_mm, epsilon_mm = sample(mixture, self.settings.mixture, generator)
         return (
@@ -191,10 +192,16 @@ def _detections(batch: Batch) -> Detections:
     return Detections.from_pixels(batch["keypoints_2d"], batch["heatmap_modes"], batch["camera"])
 
 
+def _coin_flips(rows: Tensor, generator: torch.Generator) -> Tensor:
+    # Random numbers come from the CPU, so that every device trains on the same ones.
+    return (torch.rand(len(rows), generator=generator) < 0.5).to(rows.device)
+
+
 def _redrawn(detections: Detections, batch: Batch, generator: torch.Generator) -> Tensor:
     """Draw unimodal detections anew: the truth plus noise of the heatmap's width."""
     absolute = batch["pose_3d"] + batch["root_position"][:, None]
     true_rays = absolute[..., :2] / absolute[..., 2:3]
-    noise = torch.randn(true_rays.shape, generator=generator) * detections.first_mode[..., 2:]
+    unit = torch.randn(true_rays.shape, generator=generator).to(true_rays.device)
+    noise = unit * detections.first_mode[..., 2:]
     unimodal = (detections.second_weight < _UNIMODAL)[..., None]
     return torch.where(unimodal, true_rays + noise, detections.rays)
