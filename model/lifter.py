@@ -38,7 +38,8 @@ class SamplingSettings(BaseModel, frozen=True, extra="forbid"):
         1.0,
         ge=0,
         le=4,
-        description="1: start from draws of H_K (the paper); 0: from its mean; between: shrunk",
+        description="1: start from draws of H_K (the paper); 0: from its mean (with start=mixture: "
+        "from the drawn kernels' means); between: shrunk",
     )
     start: Literal["heatmap", "mixture"] = Field(
         "heatmap",

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from diffpose.model.lifter import row_seeds
 from diffpose.platform.checkpoint import depth_from_json, load_encoder
-from diffpose.platform.errors import RunError, StoreError
+from diffpose.platform.errors import RunError
 from diffpose.platform.optimiser import AveragedWeights, learning_rate
 from diffpose.platform.pose_store import PoseStore
 from diffpose.platform.shard_loader import BatchLoader
@@ -63,14 +63,9 @@ def train_worker(job: dict[str, Any]) -> None:
         seed=settings.seed,
         memory_limit_gb=settings.memory_limit_gb,
     )
-    validation_clips = store.clips("validation")
-    if not validation_clips:
-        raise StoreError(
-            f"The store at {settings.store!r} has no validation split; training needs one to "
-            "measure the encoder's held-out depth error. Set split.validation or "
-            "split.validation_share in preprocessing."
-        )
-    rows = ValidationRows(store, validation_clips, settings.validation_poses, rank, world_size)
+    rows = ValidationRows(
+        store, store.clips("validation"), settings.validation_poses, rank, world_size
+    )
     optimiser = torch.optim.AdamW(
         task.network.parameters(), lr=1.0, weight_decay=task.optimiser.weight_decay
     )

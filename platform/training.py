@@ -141,6 +141,13 @@ def typical_widths(store: PoseStore) -> np.ndarray[Any, Any]:
 
 def _fit(settings: TrainSettings, job: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Run Ray Train; returns the last checkpoint's state and averaged weights."""
+    for split in ("train", "validation"):
+        if not PoseStore.open(settings.store).clips(split):
+            raise StoreError(
+                f"The store at {settings.store!r} has no {split} split; training needs both train "
+                "and validation (the held-out depth error is measured there). Set split.* in "
+                "preprocessing; diffpose inspect shows the splits."
+            )
     with ray_session(), _following(join(settings.run, f"{job['stage']}_history.jsonl")):
         import ray.train
         from ray.train.torch import TorchTrainer

@@ -71,8 +71,8 @@ def reshape_body(
         factors: of bone_factors.
 
     Returns:
-        (T, 17, 3); the root's travel and height scale with the legs, so that the feet stay on the
-        floor.
+        (T, 17, 3); the root travels and rises as the legs do, so that the feet stay within some 2 cm
+        of the floor.
     """
     result = np.empty_like(positions_m)
     legs = (factors["thigh"] + factors["shin"]) / 2

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -17,10 +19,12 @@ from diffpose.jobs.train import train
 from diffpose.model.lifter import row_seeds
 from diffpose.model.metrics import mpjpe
 from diffpose.platform.checkpoint import load_denoiser, load_encoder, load_lifter
+from diffpose.platform.clips import read_clips, write_clips
 from diffpose.platform.config import validate
 from diffpose.platform.errors import RunError, StoreError
 from diffpose.platform.evaluation import read_rows
 from diffpose.platform.pose_store import PoseStore
+from diffpose.platform.training import _as_ours
 from diffpose.platform.training_settings import TrainSettings
 
 pytestmark = pytest.mark.cluster
@@ -91,6 +95,29 @@ def test_other_settings_and_missing_parts_are_explained(
         train(validate(TrainSettings, {**recipe, "workers": 500}))
     with pytest.raises(StoreError, match="no pose store"):
         train(validate(TrainSettings, {**recipe, "store": str(tmp_path / "none")}))
+
+
+def test_a_store_without_validation_is_refused(small_store: str, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(small_store, store)
+    clips = read_clips(str(store))
+    kept = [
+        c.model_copy(update={"split": "train"}) if c.split == "validation" else c for c in clips
+    ]
+    write_clips(str(store), kept)
+    recipe = {**SMALL_NETWORKS, "store": str(store), "run": str(tmp_path / "run")}
+    with pytest.raises(StoreError, match="no validation split"):
+        train(validate(TrainSettings, recipe))
+
+
+def test_a_worker_s_error_is_found_in_what_ray_raises() -> None:
+    class Failed(Exception):
+        worker_failures: ClassVar[dict[int, Exception]] = {1: RunError("the loss is nan")}
+
+    found = _as_ours(Failed("2 workers failed"))
+    assert isinstance(found, RunError)
+    assert str(found) == "the loss is nan"
+    assert "ZeroDivisionError" in str(_as_ours(ZeroDivisionError("x")))
 
 
 def test_evaluation_is_repeatable_and_right(
