@@ -71,7 +71,7 @@ def reshape_body(
         factors: of bone_factors.
 
     Returns:
-        (T, 17, 3); the root travels and rises as the legs do, so that the feet stay within some 2 cm
+        (T, 17, 3); the root travels and rises as the legs do, so that the feet stay within 2 cm
         of the floor.
     """
     result = np.empty_like(positions_m)

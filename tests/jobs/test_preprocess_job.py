@@ -203,8 +203,8 @@ def test_killed_worker_and_killed_driver_leave_the_same_store(
     assert_equal_stores(str(calm), str(store))
 
 
-def test_store_on_s3(motion_folder: Path, tmp_path: Path, small_store: str) -> None:
-    """The same store through a real S3 protocol server."""
+def test_store_on_s3(ray_local: None, motion_folder: Path, tmp_path: Path) -> None:
+    """Source and store through a real S3 protocol server give the store of the local disk."""
     import boto3
     import s3fs
     from moto.server import ThreadedMotoServer
@@ -227,12 +227,18 @@ def test_store_on_s3(motion_folder: Path, tmp_path: Path, small_store: str) -> N
             region_name="us-east-1",
         )
         client.create_bucket(Bucket="poses")
+        few = sorted(motion_folder.glob("*_000.bvh"))
+        assert len(few) == 4
+        local = tmp_path / "motion"
+        local.mkdir()
+        for file in few:
+            shutil.copy(file, local)
+            client.upload_file(str(file), "poses", f"motion/{file.name}")
         command = [
             *DIFFPOSE,
             "preprocess",
-            f"source.uri={motion_folder}",
-            "source.poses_per_second=10",
-            "cameras.count=2",
+            "source.uri=s3://poses/motion",
+            "cameras.count=1",
             "mixture.spec.n_kernels=3",
             "mixture.spec.n_draws=100",
             "workers=2",
@@ -254,7 +260,8 @@ def test_store_on_s3(motion_folder: Path, tmp_path: Path, small_store: str) -> N
         s3.get("poses/store/", str(tmp_path / "copy"), recursive=True)
     finally:
         server.stop()
-    assert_equal_stores(small_store, str(tmp_path / "copy"))
+    assert preprocess(settings(local, tmp_path / "local", cameras={"count": 1})) == 0
+    assert_equal_stores(str(tmp_path / "local"), str(tmp_path / "copy"))
 
 
 def test_cluster_of_two_nodes(motion_folder: Path, tmp_path: Path, small_store: str) -> None:
