@@ -47,6 +47,8 @@ def train(settings: TrainSettings) -> int:
             print(f"encoder: already trained in {settings.run}")
         else:
             train_encoder(settings)
+    if settings.stage != ["encoder"]:
+        load_config(encoder, "context_encoder")  # says what is missing
     group = settings.mixtures or _default_group(settings, encoder)
     if "mixtures" in settings.stage:
         mixture = MixtureGroupSettings(name=group, depth=settings.depth, spec=settings.mixture)

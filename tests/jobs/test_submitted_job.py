@@ -7,6 +7,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,11 @@ def test_submitted_preprocess(motion_folder: Path, small_store: str, tmp_path: P
             "mixture.spec.n_draws=100",
             f"store={tmp_path / 'store'}",
         ]
-        status, output = run_command(submit, tmp_path / "submit.log", env)
+        for attempt in range(40):  # the head says that it runs before its job agent does
+            status, output = run_command(submit, tmp_path / f"submit_{attempt}.log", env)
+            if "No available agent" not in output:
+                break
+            time.sleep(3)
         assert status == 0, output + head.output()
         assert "succeeded" in output
         refused, output = run_command(

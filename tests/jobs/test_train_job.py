@@ -217,8 +217,8 @@ def test_killed_training_goes_on_from_its_last_checkpoint(small_store: str, tmp_
         f"run={run}",
         "context_encoder.width=16",
         "context_encoder.n_blocks=1",
-        "encoder_training.epochs=60",
-        "encoder_training.batch_size=32",
+        "encoder_training.epochs=24",
+        "encoder_training.batch_size=4",
         "validation_poses=100",
     ]
     log = tmp_path / "train.log"
@@ -232,15 +232,18 @@ def test_killed_training_goes_on_from_its_last_checkpoint(small_store: str, tmp_
     finally:
         first.kill_driver()
     before = history(str(run), "encoder")
-    assert len(before) < 60, "the driver was killed too late to test anything"
+    assert len(before) < 24, "the driver was killed too late to test anything"
     assert not (run / "encoder" / "config.json").exists()
 
     status, output = run_command(arguments, log)
     assert status == 0, output
     after = history(str(run), "encoder")
-    assert [r["epoch"] for r in after] == list(range(1, 61))
+    assert [r["epoch"] for r in after] == list(range(1, 25))
     # What was trained before the kill was not trained again: even the timings are the old ones.
     # The last epochs may have been recorded before Ray Train had taken note of their checkpoints.
     same = [one == other for one, other in zip(before, after, strict=False)]
-    assert same[:3] == [True] * 3
-    assert load_encoder(str(run / "encoder"))[1]["trained_epochs"] == 60
+    assert same[:2] == [True] * 2
+    # And what had to be trained again came out the same.
+    for one, other in zip(before, after, strict=False):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
+    assert load_encoder(str(run / "encoder"))[1]["trained_epochs"] == 24
