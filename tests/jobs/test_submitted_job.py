@@ -45,6 +45,8 @@ def test_submitted_preprocess(motion_folder: Path, small_store: str, tmp_path: P
             "--num-cpus=2",
             f"--port={free_port()}",
             f"--dashboard-port={dashboard}",
+            # not the default: another session on this machine may hold it
+            f"--dashboard-agent-listen-port={free_port()}",
             "--disable-usage-stats",
         ],
         tmp_path / "head.log",
@@ -69,7 +71,7 @@ def test_submitted_preprocess(motion_folder: Path, small_store: str, tmp_path: P
             "mixture.spec.n_draws=100",
             f"store={tmp_path / 'store'}",
         ]
-        for attempt in range(40):  # the head says that it runs before its job agent does
+        for attempt in range(20):  # the head says that it runs before its job agent does
             status, output = run_command(submit, tmp_path / f"submit_{attempt}.log", env)
             if "No available agent" not in output:
                 break
