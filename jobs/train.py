@@ -27,6 +27,7 @@ from diffpose.platform.checkpoint import (
     has_model,
     load_config,
 )
+from diffpose.platform.pose_store import PoseStore
 from diffpose.platform.storage import absolute, join, read_bytes, write_bytes
 from diffpose.platform.training import train_denoiser, train_encoder
 from diffpose.platform.training_settings import TrainSettings
@@ -39,6 +40,7 @@ def train(settings: TrainSettings) -> int:
     settings = settings.model_copy(
         update={"store": absolute(settings.store), "run": absolute(settings.run)}
     )
+    PoseStore.open(settings.store)  # a missing store is said before the run directory is begun
     encoder = join(settings.run, "encoder")
     if settings.encoder is not None:
         _take_encoder(join(absolute(settings.encoder), "encoder"), encoder)
