@@ -6,6 +6,8 @@ array: two writers in one shard would lose data. Each clip lies whole within one
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +15,9 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.abc.store import Store
 from zarr.codecs import ZstdCodec
+from zarr.core.sync import sync
 from zarr.errors import ContainsArrayError
 
 import diffpose
@@ -23,6 +27,7 @@ from diffpose.platform.errors import StoreError
 from diffpose.platform.storage import absolute, join
 
 SCHEMA_VERSION = 1
+_closing: set[int] = set()  # file systems that are closed at exit
 # A task holds a span in memory: 4096 rows of heatmaps are 214 MB.
 SMALLEST_SPAN, LARGEST_SPAN = 64, 4096
 FRAMES_OF_REFERENCE = {
@@ -92,6 +97,7 @@ class PoseStore:
     def __init__(self, uri: str, group: zarr.Group) -> None:
         self.uri = uri
         self.group = group
+        _close_at_exit(group.store)
 
     @staticmethod
     def open(uri: str, mode: str = "r") -> PoseStore:
@@ -266,6 +272,22 @@ def contiguous_ranges(clips: Sequence[Clip], longest: int) -> Iterator[tuple[int
             yield first, min(first + longest, stop)
         if clip is not None:
             start, stop = clip.first_row, clip.first_row + clip.n_rows
+
+
+def _close_at_exit(store: Store) -> None:
+    """Have an object store's connections closed, or aiohttp complains when the process ends."""
+    fs = getattr(store, "fs", None)
+    if fs is None or id(fs) in _closing:
+        return
+    _closing.add(id(fs))
+
+    def close() -> None:
+        client = getattr(fs, "_s3", None)
+        if client is not None:
+            with contextlib.suppress(Exception):  # the process ends either way
+                sync(client.close(), timeout=5)
+
+    atexit.register(close)
 
 
 def _group_exists(uri: str) -> bool:
