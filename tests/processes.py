@@ -91,14 +91,22 @@ def run_command(
 
 
 def assert_equal_stores(one: str, other: str) -> None:
-    """Compare two stores array by array, bit by bit."""
+    """Compare two stores array by array, bit by bit.
+
+    Mixtures that a training run added to one of them (named after its encoder) are left out.
+    """
     a, b = zarr.open_group(one, mode="r"), zarr.open_group(other, mode="r")
-    names = sorted(path for path, node in a.members(max_depth=None) if isinstance(node, zarr.Array))
-    others = sorted(
-        path for path, node in b.members(max_depth=None) if isinstance(node, zarr.Array)
-    )
-    assert names == others
-    assert names
+    names = _array_names(a)
+    assert names == _array_names(b)
+    assert "pose_3d" in names
     for name in names:
         left, right = np.asarray(a[name][...]), np.asarray(b[name][...])
         np.testing.assert_array_equal(left, right, err_msg=name)
+
+
+def _array_names(group: zarr.Group) -> list[str]:
+    return sorted(
+        path
+        for path, node in group.members(max_depth=None)
+        if isinstance(node, zarr.Array) and not path.startswith("mixtures/encoder-")
+    )
