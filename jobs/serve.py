@@ -16,6 +16,7 @@ if __name__ == "__main__":
     sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
 
 import contextlib
+import logging
 import signal
 import socket
 import threading
@@ -65,11 +66,13 @@ def serving(settings: ServeSettings) -> Iterator[str]:
             http_options={"host": settings.host, "port": settings.port},
             logging_config={"log_level": "WARNING"},
         )
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)  # serve.start sets it to INFO
         serve.run(build(run, settings.replicas), name="diffpose", route_prefix="/")
         try:
             yield f"http://{settings.host}:{settings.port}"
         finally:
-            serve.shutdown()  # type: ignore[no-untyped-call]
+            # Ours alone: a cluster that was joined may serve other applications.
+            serve.delete("diffpose")
 
 
 def _check_port(settings: ServeSettings) -> None:
