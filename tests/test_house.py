@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "cluster": {"cluster"},
 }
 NOT_OURS = {".venv", ".git", "__pycache__", "demo", "runs", "stores", "build", "dist", "shared"}
-MACHINE = re.compile(r"/work/|/root/|/home/[A-Za-z]|pypi\.org|files\.pythonhosted")
+MACHINE = re.compile(r"/(?:work|root)/|/home/[A-Za-z]|pypi\.org|files\.pythonhosted")
 FILLED = {
     "preprocess": (PreprocessSettings, {"source": {"uri": "recordings"}, "store": "store"}),
     "train": (TrainSettings, {"store": "store", "run": "run"}),
