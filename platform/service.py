@@ -140,8 +140,9 @@ class PoseLifter:
 class PoseApi:
     """HTTP front: checks requests, asks the model, writes answers."""
 
-    def __init__(self, lifter: DeploymentHandle[PoseLifter]) -> None:
+    def __init__(self, lifter: DeploymentHandle[PoseLifter], run_uri: str) -> None:
         self.lifter = lifter
+        self.run = run_uri
 
     @app.post("/v1/lift")
     async def lift(self, request: LiftRequest) -> LiftResponse:
@@ -155,14 +156,13 @@ class PoseApi:
             seed=request.seed,
         )
         answer: Answer = await self.lifter.lift.remote(question)
-        described = await self.lifter.describe.remote()
         return LiftResponse(
             poses_mm=answer.poses_mm.tolist(),
             std_mm=answer.std_mm.tolist(),
             root_mm=answer.root_mm.tolist(),
             hypotheses_mm=answer.hypotheses_mm.tolist() if request.include_hypotheses else None,
             n_hypotheses=answer.hypotheses_mm.shape[1],
-            model=described["run"],
+            model=self.run,
         )
 
     @app.get("/healthz")
@@ -177,7 +177,7 @@ def build(run_uri: str, replicas: int = 1) -> serve.Application:
     api: Any = PoseApi
     model = lifter.options(num_replicas=replicas, ray_actor_options={"num_cpus": 1})
     application: serve.Application = api.options(ray_actor_options={"num_cpus": 0}).bind(
-        model.bind(run_uri)
+        model.bind(run_uri), run_uri
     )
     return application
 
