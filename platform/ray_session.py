@@ -17,7 +17,7 @@ ONE_THREAD = {
 
 
 @contextlib.contextmanager
-def ray_session(cpus: int | None = None, *, log_to_driver: bool = False) -> Iterator[None]:
+def ray_session(cpus: int | None = None) -> Iterator[None]:
     """Join the cluster that RAY_ADDRESS names (a submitted job's does), else start a local one.
 
     A session started here is ended here; a cluster that was joined, or a session that the caller
@@ -25,7 +25,6 @@ def ray_session(cpus: int | None = None, *, log_to_driver: bool = False) -> Iter
 
     Args:
         cpus: CPUs of a local session; default all. Ignored on a cluster.
-        log_to_driver: whether prints of workers appear in this process.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
@@ -43,7 +42,7 @@ def ray_session(cpus: int | None = None, *, log_to_driver: bool = False) -> Iter
         num_cpus=cpus if local else None,
         include_dashboard=False if local else None,
         runtime_env={"env_vars": ONE_THREAD},
-        log_to_driver=log_to_driver,
+        log_to_driver=False,  # jobs print what their workers report
         logging_level=logging.ERROR,
     )
     _quieten_data()

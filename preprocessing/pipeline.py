@@ -17,7 +17,6 @@ import numpy as np
 
 from diffpose.model.initial_distribution import HistogramDepth
 from diffpose.platform.checkpoint import (
-    depth_from_json,
     depth_to_json,
     encoder_digest,
     load_config,
@@ -280,5 +279,4 @@ def _mixture_attributes(
             )
         wanted["depth"] = depth_to_json(HistogramDepth.from_poses(known))
         wanted["bridging_pose_mm"] = known.mean(axis=0, dtype=np.float64).tolist()
-    depth_from_json(wanted["depth"])
     return wanted
