@@ -4,8 +4,9 @@
     diffpose demo
     diffpose demo folder=/tmp/demo takes_per_action=4
 
-Procedural motion capture -> pose store -> context encoder, mixtures, denoiser -> evaluation and
-report -> one question to the served model. Run again to go on where it stopped.
+Procedural motion capture -> films (mp4) -> people, heatmaps, pose store -> context encoder,
+mixtures, denoiser -> evaluation and report -> one question to the served model. Run again to go on
+where it stopped.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from pydantic import Field
 from diffpose.jobs import command_line
 from diffpose.jobs.evaluate import EvaluateSettings, evaluate
 from diffpose.jobs.preprocess import preprocess
+from diffpose.jobs.render import render
 from diffpose.jobs.serve import ServeSettings, serving
 from diffpose.jobs.train import train
 from diffpose.platform.config import Settings, read_yaml, validate
@@ -37,6 +39,7 @@ from diffpose.platform.ray_session import ray_session
 from diffpose.platform.storage import absolute, join, list_names
 from diffpose.platform.training_settings import TrainSettings
 from diffpose.preprocessing.mocap.procedural import ACTION_NAMES, write_motion_library
+from diffpose.preprocessing.render.settings import FilmSettings
 from diffpose.preprocessing.settings import PreprocessSettings
 
 
@@ -57,10 +60,10 @@ def demo(settings: DemoSettings) -> int:
     """Run all steps; returns the exit status."""
     start = time.monotonic()
     folder = absolute(settings.folder)
-    motion, store, run = (join(folder, name) for name in ("motion", "store", "run"))
+    motion, films, store, run = (join(folder, n) for n in ("motion", "films", "store", "run"))
     workers = min(settings.workers, os.cpu_count() or 1)
 
-    _say("1/5 motion: procedural motion capture, written as BVH")
+    _say("1/6 motion: procedural motion capture, written as BVH")
     expected = len(ACTION_NAMES) * settings.takes_per_action
     if len(list_names(motion, ".bvh")) < expected:
         write_motion_library(
@@ -69,15 +72,23 @@ def demo(settings: DemoSettings) -> int:
     print(f"{expected} motions in {motion}")
 
     with ray_session(os.cpu_count()):
-        _say("2/5 preprocess: cameras, heatmaps, pose store")
-        recipe = read_yaml("configs/preprocess/demo.yaml")
+        _say("2/6 render: films of the motion, with known truth beside them")
+        recipe = read_yaml("configs/render/demo.yaml")
         recipe["source"]["uri"] = motion
+        recipe.update(out=films, workers=workers, seed=settings.seed)
+        status = render(validate(FilmSettings, recipe))
+        if status:
+            return status
+
+        _say("3/6 preprocess: decode, find people, heatmaps, pose store")
+        recipe = read_yaml("configs/preprocess/demo.yaml")
+        recipe["source"]["uri"] = films
         recipe.update(store=store, workers=workers, seed=settings.seed)
         status = preprocess(validate(PreprocessSettings, recipe))
         if status:
             return status
 
-        _say("3/5 train: context encoder, mixtures with its depth, denoiser")
+        _say("4/6 train: context encoder, mixtures with its depth, denoiser")
         recipe = read_yaml("configs/train/demo.yaml")
         recipe.update(store=store, run=run, workers=workers, seed=settings.seed)
         for stage in ("encoder", "denoiser"):
@@ -86,10 +97,10 @@ def demo(settings: DemoSettings) -> int:
                 recipe[f"{stage}_training"]["epochs"] = epochs
         train(validate(TrainSettings, recipe))
 
-        _say("4/5 evaluate: motions and bodies that training never saw")
+        _say("5/6 evaluate: motions and bodies that training never saw")
         evaluate(EvaluateSettings(run=run, store=store, seed=settings.seed))
 
-        _say("5/5 serve: one question over HTTP")
+        _say("6/6 serve: one question over HTTP")
         with serving(ServeSettings(run=run, port=settings.port)) as url:
             _ask(url, PoseStore.open(store))
     print(f"\ndone in {time.monotonic() - start:.0f} s; report: {run}/evaluation/report.html")

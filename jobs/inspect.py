@@ -3,6 +3,7 @@
 
 diffpose inspect store=STORE
 diffpose inspect store=STORE --json FILE
+diffpose inspect store=STORE --clip ID --out sheet.png      # or film.mp4
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from diffpose.jobs import command_line
 from diffpose.platform.clips import Clip
 from diffpose.platform.config import Settings
 from diffpose.platform.pose_store import PoseStore
-from diffpose.platform.storage import exists, join, read_json, write_json
+from diffpose.platform.storage import absolute, exists, join, read_json, write_json
 
 _SAMPLE_ROWS = 4096
 
@@ -38,6 +39,16 @@ class InspectSettings(Settings):
 
     store: str = Field(description="pose store: local path or fsspec URI")
     json_file: str | None = Field(None, description="write the same as JSON (--json FILE)")
+    clip: str | None = Field(
+        None, description="draw this clip (--clip ID; the first letters of the id are enough)"
+    )
+    out: str | None = Field(
+        None, description="picture to write (--out FILE): .png contact sheet or .mp4 film"
+    )
+    frames: int = Field(12, ge=1, le=400, description="frames on the contact sheet")
+    mixtures: str | None = Field(
+        None, description="mixture group to draw as ellipses; default: the first complete one"
+    )
 
 
 def describe_store(store: PoseStore) -> dict[str, Any]:
@@ -46,7 +57,7 @@ def describe_store(store: PoseStore) -> dict[str, Any]:
     done = [clip for clip in clips if clip.status == "done"]
     attributes = store.attributes
     plan_uri = join(store.uri, "plan.json")
-    unreadable = read_json(plan_uri)["unreadable"] if exists(plan_uri) else {}
+    plan = read_json(plan_uri) if exists(plan_uri) else {}
     return {
         "store": store.uri,
         "schema": attributes["diffpose_schema"],
@@ -72,12 +83,16 @@ def describe_store(store: PoseStore) -> dict[str, Any]:
         },
         "mixtures": {name: _describe_mixtures(store, name, done) for name in store.mixture_names()},
         "failed": {c.clip: f"{c.source}: {c.error}" for c in clips if c.status == "failed"},
-        "unreadable": unreadable,
+        "unreadable": plan.get("unreadable", {}),
+        "damaged": plan.get("damaged", {}),
     }
 
 
 def inspect(settings: InspectSettings) -> None:
-    """Print and save the description."""
+    """Print and save the description, or draw a clip."""
+    if settings.clip is not None:
+        draw_clip(settings, settings.clip)
+        return
     found = describe_store(PoseStore.open(settings.store))
     if settings.json_file:
         write_json(settings.json_file, found)
@@ -100,9 +115,36 @@ def inspect(settings: InspectSettings) -> None:
         console.print(_mixture_table(found["mixtures"]))
     else:
         console.print("no mixtures yet (stages=mixtures, or diffpose train)")
-    for what in ("failed", "unreadable"):
+    for what in ("failed", "unreadable", "damaged"):
         for name, error in found[what].items():
             console.print(f"{what}: {name}: {error}", style="red", markup=False)
+
+
+def draw_clip(settings: InspectSettings, name: str) -> None:
+    """Write a contact sheet or a film of one clip.
+
+    Raises:
+        StoreError: there is no such clip, or its video is gone.
+    """
+    from diffpose.preprocessing import pictures
+
+    store = PoseStore.open(settings.store)
+    clip = pictures.find_clip(store, name)
+    group = settings.mixtures
+    if group is None:
+        complete = [n for n in store.mixture_names() if store.mixture_attributes(n).get("complete")]
+        group = complete[0] if complete else None
+    out = settings.out or f"clip_{clip.clip[:8]}.png"
+    if out.lower().endswith(".mp4"):
+        drawn = pictures.clip_pictures(store, clip, group, range(clip.n_rows))
+        count = pictures.write_film(absolute(out), drawn, clip.fps)
+    else:
+        some = np.unique(np.linspace(0, clip.n_rows - 1, settings.frames).astype(int)).tolist()
+        drawn = pictures.clip_pictures(store, clip, group, some)
+        pictures.write_picture(absolute(out), pictures.contact_sheet(list(drawn)))
+        count = len(some)
+    shown = f"mixtures {group!r}" if group else "no mixtures yet"
+    print(f"{out}: {count} frames of {clip.source}, {clip.action}, {clip.split} ({shown})")
 
 
 def _mixture_table(mixtures: dict[str, Any]) -> Table:

@@ -8,7 +8,11 @@ import sys
 
 JOBS = {
     "preprocess": "recordings -> pose store: detections and mixtures",
+    "render": "films with known truth from motion capture",
+    "calibrate": "make a detector's heatmaps honest, on films with known truth",
+    "train-detector": "train the bundled detector on rendered films",
     "inspect": "what a pose store holds",
+    "predict": "videos in, 3D poses with their uncertainty out",
     "train": "context encoder, mixtures with its depth, denoiser",
     "evaluate": "errors on the test split, report",
     "serve": "answer requests over HTTP",
@@ -20,7 +24,7 @@ def main() -> int:
     """Dispatch to a job; every job is also ``python jobs/JOB.py`` with the same arguments."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
-        lines = [f"  {name:12s}{text}" for name, text in JOBS.items()]
+        lines = [f"  {name:16s}{text}" for name, text in JOBS.items()]
         sys.stdout.write(
             "usage: diffpose JOB [--config FILE] [key=value ...]\n\njobs:\n"
             + "\n".join(lines)
@@ -33,7 +37,7 @@ def main() -> int:
         hint = f"Did you mean {close[0]!r}?" if close else f"Jobs: {', '.join(JOBS)}."
         sys.stderr.write(f"error: unknown job {name!r}. {hint}\n")
         return 2
-    job = importlib.import_module(f"diffpose.jobs.{name}")
+    job = importlib.import_module(f"diffpose.jobs.{name.replace('-', '_')}")
     status: int = job.main(arguments[1:])
     return status
 

@@ -18,21 +18,19 @@ if __name__ == "__main__":
     sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
 
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
 from diffpose.jobs import command_line
 from diffpose.platform.storage import absolute
 from diffpose.preprocessing.pipeline import Summary, detect, fit_mixtures
 from diffpose.preprocessing.settings import PreprocessSettings
 
+S = TypeVar("S", bound=PreprocessSettings)
+
 
 def preprocess(settings: PreprocessSettings) -> int:
     """Run the stages; returns the exit status."""
-    settings = settings.model_copy(
-        update={
-            "store": absolute(settings.store),
-            "source": settings.source.model_copy(update={"uri": absolute(settings.source.uri)}),
-        }
-    )
+    settings = with_absolute_uris(settings)
     summaries: dict[str, Summary] = {}
     if "detect" in settings.stages:
         summaries["detect"] = detect(settings)
@@ -55,6 +53,18 @@ def preprocess(settings: PreprocessSettings) -> int:
     return 1 if settings.strict and failed else 0
 
 
+def with_absolute_uris(settings: S) -> S:
+    """Return the settings with URIs that mean the same on every worker."""
+    uri = settings.source.uri
+    found = [absolute(one) for one in uri] if isinstance(uri, list) else absolute(uri)
+    update: dict[str, Any] = {"source": settings.source.model_copy(update={"uri": found})}
+    if settings.store:
+        update["store"] = absolute(settings.store)
+    if settings.calibration:
+        update["calibration"] = absolute(settings.calibration)
+    return settings.model_copy(update=update)
+
+
 def print_summary(stage: str, summary: Summary, most: int = 10) -> None:
     """Print counts and the first failures."""
     print(
@@ -65,6 +75,8 @@ def print_summary(stage: str, summary: Summary, most: int = 10) -> None:
         print(f"  failed: {name}: {error}")
     if len(summary.failed) > most:
         print(f"  ... and {len(summary.failed) - most} more; diffpose inspect lists them")
+    for name, damage in sorted(summary.damaged.items())[:most]:
+        print(f"  damaged, frames before it kept: {name}: {damage}")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -94,8 +94,8 @@ class Observations:
         )
 
 
-def take_rows(observations: Observations, which: slice) -> Observations:
-    """Return some of the frames."""
+def take_rows(observations: Observations, which: slice | NDArray[np.bool_]) -> Observations:
+    """Return some of the frames, by range or by mask."""
     heatmaps = observations.heatmaps
     return Observations(
         None if heatmaps is None else heatmaps[which],

@@ -268,16 +268,16 @@ def log_likelihood(mixture: GaussianMixture, spec: MixtureSpec, poses_mm: Tensor
     return joint.logsumexp(dim=2).sum(1) - constant
 
 
-def moments(mixture: GaussianMixture, spec: MixtureSpec) -> tuple[Tensor, Tensor]:
-    """Return the mean pose and each joint's covariance under the mixture.
+def joint_kernels(mixture: GaussianMixture, spec: MixtureSpec) -> tuple[Tensor, Tensor, Tensor]:
+    """Return each joint's own mixture: the marginal of the pose's in scope "pose".
 
     Args:
         mixture: mixtures of B rows.
         spec: the layout of `mixture`.
 
     Returns:
-        mean (B, 17, 3) in mm and covariance (B, 17, 3, 3) in mm^2; float32, or the parameters'
-        own dtype where that is wider.
+        weights (B, 17, M), summing to 1; means (B, 17, M, 3) in mm; covariances (B, 17, M, 3, 3)
+        in mm^2; float32, or the parameters' own dtype where that is wider.
 
     Raises:
         ValueError: the arrays do not have the shapes of `spec`.
@@ -294,8 +294,30 @@ def moments(mixture: GaussianMixture, spec: MixtureSpec) -> tuple[Tensor, Tensor
         rows = factors.reshape(n_rows, groups, m, -1, 3, d)
         within = rows @ rows.mT
     centres = means.reshape(n_rows, groups, m, -1, 3)  # (B, G, M, 17/G, 3)
-    mean = torch.einsum("bgm,bgmjc->bgjc", weights, centres)
+    shared = N_JOINTS // groups  # joints of one mixture
+    return (
+        weights[:, :, None].expand(-1, -1, shared, -1).reshape(n_rows, N_JOINTS, m),
+        centres.transpose(2, 3).reshape(n_rows, N_JOINTS, m, 3),
+        within.transpose(2, 3).reshape(n_rows, N_JOINTS, m, 3, 3),
+    )
+
+
+def moments(mixture: GaussianMixture, spec: MixtureSpec) -> tuple[Tensor, Tensor]:
+    """Return the mean pose and each joint's covariance under the mixture.
+
+    Args:
+        mixture: mixtures of B rows.
+        spec: the layout of `mixture`.
+
+    Returns:
+        mean (B, 17, 3) in mm and covariance (B, 17, 3, 3) in mm^2; float32, or the parameters'
+        own dtype where that is wider.
+
+    Raises:
+        ValueError: the arrays do not have the shapes of `spec`.
+    """
+    weights, centres, within = joint_kernels(mixture, spec)
+    mean = torch.einsum("bjm,bjmc->bjc", weights, centres)
     spread = centres - mean[:, :, None]
     total = within + spread[..., :, None] * spread[..., None, :]
-    covariance = torch.einsum("bgm,bgmjcd->bgjcd", weights, total)
-    return mean.reshape(n_rows, N_JOINTS, 3), covariance.reshape(n_rows, N_JOINTS, 3, 3)
+    return mean, torch.einsum("bjm,bjmcd->bjcd", weights, total)

@@ -18,13 +18,17 @@ FILE_NAME = "clips.parquet"
 
 
 class Clip(BaseModel, frozen=True, extra="forbid"):
-    """One person's motion seen by one camera: contiguous rows of the store."""
+    """One person's motion seen by one camera: contiguous rows of the store.
+
+    Clips of one source, camera and track follow each other where ``first_frame`` does.
+    """
 
     clip: str  # uuid5 of source, range and camera: the same in every run
     source: str  # path below the source folder
     subject: str
     action: str
     camera: str
+    track: int = 0  # the person within the source; stable over its clips
     split: Split
     fps: float
     width: int
@@ -43,6 +47,7 @@ _SCHEMA = pa.schema(
         ("subject", pa.string()),
         ("action", pa.string()),
         ("camera", pa.string()),
+        ("track", pa.int32()),
         ("split", pa.string()),
         ("fps", pa.float64()),
         ("width", pa.int32()),

@@ -25,6 +25,8 @@ class Settings(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=Tru
 
 
 S = TypeVar("S", bound=BaseModel)
+# Options that stand for a setting.
+_SHORT = {"--json": "json_file", "--clip": "clip", "--out": "out"}
 
 
 def load_settings(model: type[S], arguments: Sequence[str]) -> S:
@@ -33,7 +35,8 @@ def load_settings(model: type[S], arguments: Sequence[str]) -> S:
     Args:
         model: the job's settings.
         arguments: ``--config FILE`` (repeatable, later files win), ``--json FILE`` (short for
-            ``json_file=FILE``), ``--help`` and any number of ``key.path=value`` in YAML syntax.
+            ``json_file=FILE``), ``--clip ID``, ``--out FILE``, ``--help`` and
+            any number of ``key.path=value`` in YAML syntax.
 
     Raises:
         ConfigError: a key or value is wrong; the message names it and what would be right.
@@ -49,7 +52,7 @@ def load_settings(model: type[S], arguments: Sequence[str]) -> S:
             raise SystemExit(0)
         if argument.startswith("--"):
             option, separator, value = argument.partition("=")
-            if option not in ("--config", "--json"):
+            if option != "--config" and option not in _SHORT:
                 raise ConfigError(
                     f"Unknown option {argument!r}. Settings are given as key=value, "
                     "files as --config FILE; --help lists every key."
@@ -61,7 +64,7 @@ def load_settings(model: type[S], arguments: Sequence[str]) -> S:
             if option == "--config":
                 values = _merged(values, read_yaml(value))
             else:
-                _set(overrides, "json_file", value)
+                _set(overrides, _SHORT[option], value)
             continue
         key, separator, text = argument.partition("=")
         if not separator or not key:
@@ -144,6 +147,8 @@ def describe(model: type[BaseModel]) -> str:
                 if field.description:
                     lines.append(f"  {prefix}{name}.*  {field.description}")
                 for child in nested:
+                    if len(nested) > 1 and _kind(child):
+                        lines.append(f"  with {prefix}{name}.kind={_kind(child)}:")
                     walk(child, f"{prefix}{name}.", default if type(default) is child else None)
                 continue
             shown = "required" if required else f"default {default!r}"
@@ -230,18 +235,43 @@ def _nested_models(annotation: Any) -> list[type[BaseModel]]:
     return []
 
 
-def _explain(model: type[BaseModel], item: dict[str, Any]) -> str:
-    location = [str(part) for part in item["loc"]]
-    key = ".".join(location)
-    if item["type"] == "extra_forbidden":
-        owners = [model]
-        for part in location[:-1]:
+def _kind(model: type[BaseModel]) -> str:
+    """Return the value of ``kind`` that chooses this model among several; empty if none does."""
+    field = model.model_fields.get("kind")
+    return str(field.default) if field is not None and field.default else ""
+
+
+def _owners(model: type[BaseModel], raw: Sequence[str]) -> tuple[list[type[BaseModel]], list[str]]:
+    """Follow a location of pydantic's; return the models at its end and the keys as users write.
+
+    Between the keys pydantic names which of several kinds it took.
+    """
+    owners, location = [model], []
+    for i, part in enumerate(raw):
+        of_kind = [owner for owner in owners if len(owners) > 1 and _kind(owner) == part]
+        if of_kind:
+            owners = of_kind
+            continue
+        location.append(part)
+        if i < len(raw) - 1:
             owners = [
                 nested
                 for owner in owners
                 if part in owner.model_fields
                 for nested in _nested_models(owner.model_fields[part].annotation)
             ] or owners
+    return owners, location
+
+
+def _explain(model: type[BaseModel], item: dict[str, Any]) -> str:
+    owners, location = _owners(model, [str(part) for part in item["loc"]])
+    key = ".".join(location)
+    if item["type"] == "union_tag_invalid":
+        wrong, known = str(item["ctx"]["tag"]), str(item["ctx"]["expected_tags"])
+        close = difflib.get_close_matches(wrong, known.replace("'", "").split(", "), n=1)
+        hint = f"Did you mean {close[0]!r}?" if close else f"Known: {known}."
+        return f"The setting {key}.kind={wrong!r} is wrong. {hint}"
+    if item["type"] == "extra_forbidden":
         names = sorted({name for owner in owners for name in owner.model_fields})
         close = difflib.get_close_matches(location[-1], names, n=1, cutoff=0.5)
         where = f" under {'.'.join(location[:-1])!r}" if location[:-1] else ""

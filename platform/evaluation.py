@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffpose.model.initial_distribution import Observations
+from diffpose.model.initial_distribution import take_rows
 from diffpose.model.lifter import Lifter, SamplingSettings, row_seeds
 from diffpose.model.metrics import align, joint_errors
 from diffpose.platform.checkpoint import load_lifter
 from diffpose.platform.clips import Clip
 from diffpose.platform.errors import StoreError
+from diffpose.platform.observations import read_observations
 from diffpose.platform.pose_store import PoseStore, contiguous_ranges
 from diffpose.platform.progress import Progress
 from diffpose.platform.ray_session import ray_session
@@ -92,7 +93,7 @@ def make_lift_fn(
         result: dict[str, Any] = {"rows": rows}
         if len(rows) == 0:
             return result
-        seen = read_rows(store, first, stop, known)
+        seen = take_rows(read_observations(store, first, stop), known)
         for name, (lifter, sampling) in _cached_lifters(runs_json).items():
             lifted = lifter.lift(seen, sampling, row_seeds(seed, rows))
             if f"{CONTEXT}/joint_mm" not in result:  # that of the first run
@@ -118,17 +119,6 @@ def load_lifters(
         chosen = SamplingSettings.model_validate({**sampling.model_dump(), **overrides})
         lifters[name] = (lifter, chosen)
     return lifters
-
-
-def read_rows(store: PoseStore, first: int, stop: int, which: NDArray[np.bool_]) -> Observations:
-    """Read the detections of some rows of a range."""
-    return Observations(
-        heatmaps=store.read("heatmaps", first, stop)[which],
-        crops=store.read("heatmap_crop", first, stop)[which],
-        keypoints_px=store.read("keypoints_2d", first, stop)[which],
-        modes=store.read("heatmap_modes", first, stop)[which],
-        camera=store.read("camera", first, stop)[which],
-    )
 
 
 def evaluate_runs(

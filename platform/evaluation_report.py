@@ -15,7 +15,8 @@ import yaml
 import diffpose
 from diffpose.model.lifter import row_seeds
 from diffpose.platform.checkpoint import load_lifter
-from diffpose.platform.evaluation import CONTEXT, Evaluation, load_lifters, read_rows
+from diffpose.platform.evaluation import CONTEXT, Evaluation, load_lifters
+from diffpose.platform.observations import read_observations
 from diffpose.platform.pose_store import PoseStore
 from diffpose.platform.report import Case, Curve, MethodResult, Report, render_html
 from diffpose.platform.storage import exists, join, read_bytes, write_bytes
@@ -115,7 +116,7 @@ def _cases(
     for title, percentile in _CASES:
         row = int(evaluation.rows[order[round((len(order) - 1) * percentile / 100)]])
         clip = clips[int(np.searchsorted(starts, row, side="right")) - 1]
-        seen = read_rows(store, row, row + 1, np.ones(1, dtype=bool))
+        seen = read_observations(store, row, row + 1)
         lifted = lifter.lift(seen, sampling, row_seeds(seed, np.array([row])))
         truth = store.read("pose_3d", row, row + 1)[0]
         error = np.linalg.norm(lifted.pose_mm[0] - truth, axis=-1).mean()

@@ -70,7 +70,7 @@ def train_worker(job: dict[str, Any]) -> None:
         task.network.parameters(), lr=1.0, weight_decay=task.optimiser.weight_decay
     )
     average = AveragedWeights(task.network, task.optimiser.ema_decay)
-    first_epoch = _restore(task.network, optimiser, average)
+    first_epoch = restore_checkpoint(task.network, optimiser, average)
     network = ray.train.torch.prepare_model(task.network)
     log = _Log(settings, job["stage"], first_epoch) if rank == 0 else None
     for epoch in range(first_epoch, task.optimiser.epochs):
@@ -94,7 +94,7 @@ def train_worker(job: dict[str, Any]) -> None:
             continue
         log.write(metrics)
         with tempfile.TemporaryDirectory() as folder:
-            _save(Path(folder), task.network, optimiser, average, metrics)
+            save_checkpoint(Path(folder), task.network, optimiser, average, metrics)
             checkpoint = ray.train.Checkpoint.from_directory(folder)
             ray.train.report(metrics, checkpoint=checkpoint)
 
@@ -166,7 +166,9 @@ def _validate(task: TrainTask, rows: ValidationRows, average: AveragedWeights) -
     return sums
 
 
-def _restore(network: nn.Module, optimiser: torch.optim.Optimizer, average: AveragedWeights) -> int:
+def restore_checkpoint(
+    network: nn.Module, optimiser: torch.optim.Optimizer, average: AveragedWeights
+) -> int:
     """Take over the last checkpoint if there is one; returns the epoch to start with."""
     import ray.train
 
@@ -182,13 +184,14 @@ def _restore(network: nn.Module, optimiser: torch.optim.Optimizer, average: Aver
     return int(state["epoch"])
 
 
-def _save(
+def save_checkpoint(
     folder: Path,
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
     average: AveragedWeights,
     metrics: dict[str, Any],
 ) -> None:
+    """Write weights, their average, the optimiser and the epoch into a folder."""
     # The unwrapped network: its names do not change with the number of workers.
     weights = {name: value.contiguous() for name, value in network.state_dict().items()}
     safetensors.torch.save_file(weights, folder / WEIGHTS)

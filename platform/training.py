@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +148,10 @@ def _fit(settings: TrainSettings, job: dict[str, Any]) -> tuple[dict[str, Any], 
                 "and validation (the held-out depth error is measured there). Set split.* in "
                 "preprocessing; diffpose inspect shows the splits."
             )
-    with ray_session(), _following(join(settings.run, f"{job['stage']}_history.jsonl")):
+    with (
+        ray_session(),
+        following(join(settings.run, f"{job['stage']}_history.jsonl"), describe_epoch),
+    ):
         import ray.train
         from ray.train.torch import TorchTrainer
 
@@ -177,7 +180,7 @@ def _fit(settings: TrainSettings, job: dict[str, Any]) -> tuple[dict[str, Any], 
         try:
             result = trainer.fit()
         except Exception as error:
-            raise _as_ours(error) from error
+            raise error_of_ours(error) from error
         assert result.checkpoint is not None  # every epoch reports one
         with result.checkpoint.as_directory() as name:
             state = json.loads((Path(name) / STATE).read_text())
@@ -186,9 +189,14 @@ def _fit(settings: TrainSettings, job: dict[str, Any]) -> tuple[dict[str, Any], 
 
 
 @contextlib.contextmanager
-def _following(history_uri: str) -> Iterator[None]:
-    """Print each epoch as it is recorded; the workers' own output stays in Ray's logs."""
-    printed = len(_history(history_uri))
+def following(history_uri: str, describe: Callable[[dict[str, Any]], str]) -> Iterator[None]:
+    """Print each epoch as it is recorded; the workers' own output stays in Ray's logs.
+
+    Args:
+        history_uri: file with a JSON record per line and epoch.
+        describe: turns a record into what is printed.
+    """
+    printed = len(_history(history_uri, describe))
     over = threading.Event()
 
     def follow() -> None:
@@ -196,7 +204,7 @@ def _following(history_uri: str) -> Iterator[None]:
         last = False
         while not last:
             last = over.wait(1.0)  # once more after the end: the last epoch
-            lines = _history(history_uri)
+            lines = _history(history_uri, describe)
             for line in lines[printed:]:
                 print(line, flush=True)
             printed = max(printed, len(lines))
@@ -210,12 +218,12 @@ def _following(history_uri: str) -> Iterator[None]:
         thread.join()
 
 
-def _history(uri: str) -> list[str]:
+def _history(uri: str, describe: Callable[[dict[str, Any]], str]) -> list[str]:
     try:
         records = [json.loads(line) for line in read_bytes(uri).decode().splitlines()]
     except FileNotFoundError:
         return []
-    return [describe_epoch(record) for record in records]
+    return [describe(record) for record in records]
 
 
 def describe_epoch(record: dict[str, Any]) -> str:
@@ -229,7 +237,7 @@ def describe_epoch(record: dict[str, Any]) -> str:
     )
 
 
-def _as_ours(error: BaseException) -> BaseException:
+def error_of_ours(error: BaseException) -> BaseException:
     """Find the error of ours that a worker died of; Ray wraps it several times."""
     seen: list[BaseException] = [error]
     text = io.StringIO()

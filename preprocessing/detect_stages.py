@@ -12,14 +12,16 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diffpose.model import heatmaps as hm
+from diffpose.platform.clips import Clip, Split, clip_id
 from diffpose.platform.errors import DiffPoseError
 from diffpose.platform.pose_store import DETECTION_FIELDS, PoseStore
 from diffpose.platform.storage import write_json
 from diffpose.preprocessing.detectors import simulated
 from diffpose.preprocessing.mocap.bodies import bone_factors, reshape_body
-from diffpose.preprocessing.mocap.source import Motion, read_motion
+from diffpose.preprocessing.mocap.source import MocapSource, Motion, action_of, read_motion
 from diffpose.preprocessing.mocap.virtual_cameras import view
 from diffpose.preprocessing.plan import Probe, Span, body_of
 from diffpose.preprocessing.rows import ClipTruth
@@ -32,32 +34,74 @@ LOG = "detect"
 
 
 def make_probe_fn(settings: PreprocessSettings) -> RowFunction:
-    """Return a function that looks at one file: {"source"} -> its frame ranges or its error."""
+    """Return a function that looks at one motion: {"source", "split"} -> its clips or its error."""
+    source = _mocap(settings)
 
     def probe(row: Row) -> Row:
+        name: str = row["source"]
+        split: Split = row["split"]
         try:
-            motion = read_motion(settings.source, row["source"])
+            motion = read_motion(source, name)
         except DiffPoseError as error:
-            return {"source": row["source"], "fps": 0.0, "segments": "", "error": str(error)}
-        segments = ";".join(f"{start}-{stop}" for start, stop in motion.segments)
-        return {"source": row["source"], "fps": motion.fps, "segments": segments, "error": ""}
+            return {"source": name, "clips": "[]", "error": str(error)}
+        subject = f"{split}_{body_of(settings, name, split):02d}"
+        clips = [
+            Clip(
+                clip=clip_id(name, start, stop - start, f"camera_{camera}"),
+                source=name,
+                subject=subject,
+                action=action_of(source, name),
+                camera=f"camera_{camera}",
+                split=split,
+                fps=motion.fps,
+                width=settings.cameras.width,
+                height=settings.cameras.height,
+                first_frame=start,
+                first_row=0,
+                n_rows=stop - start,
+            ).model_dump(mode="json")
+            for start, stop in motion.segments
+            for camera in range(settings.cameras.count)
+        ]
+        return {"source": name, "clips": json.dumps(clips), "error": ""}
 
     return probe
 
 
 def probe_from_row(row: Row) -> Probe:
     """Read a row of make_probe_fn."""
-    ranges = [part.split("-") for part in row["segments"].split(";") if part]
-    segments = tuple((int(start), int(stop)) for start, stop in ranges)
-    return Probe(row["source"], row["fps"], segments, row["error"])
+    clips = tuple(Clip.model_validate(clip) for clip in json.loads(row["clips"]))
+    return Probe(row["source"], clips, row["error"])
+
+
+def blank_arrays(span: Span) -> dict[str, NDArray[Any]]:
+    """Return the detection fields of a span with nothing known."""
+    return {
+        field.name: np.full(
+            (span.n_rows, *field.shape),
+            0 if field.dtype == "uint8" else np.nan,
+            dtype=field.dtype,
+        )
+        for field in DETECTION_FIELDS
+    }
+
+
+def fill_rows(
+    arrays: dict[str, NDArray[Any]], span: Span, clip: Clip, values: dict[str, NDArray[Any]]
+) -> None:
+    """Put a clip's values into the rows of its span."""
+    first = clip.first_row - span.first_row
+    for name, value in values.items():
+        arrays[name][first : first + clip.n_rows] = value
 
 
 def make_source_fn(settings: PreprocessSettings) -> RowFunction:
     """Return a function that adds to a span the true poses of its clips, by clip number."""
+    source = _mocap(settings)
 
     def load(row: Row) -> Row:
         span = Span.model_validate_json(row["span"])
-        read = functools.lru_cache(maxsize=2)(lambda name: read_motion(settings.source, name))
+        read = functools.lru_cache(maxsize=2)(lambda name: read_motion(source, name))
         truths: dict[int, ClipTruth] = {}
         errors: dict[str, str] = {}
         for i, clip in enumerate(span.clips):
@@ -73,23 +117,17 @@ def make_source_fn(settings: PreprocessSettings) -> RowFunction:
 
 def make_detect_fn(settings: PreprocessSettings) -> RowFunction:
     """Return a function that adds to a span the detections and summaries of its clips."""
+    detector = settings.detector
+    assert isinstance(detector, simulated.SimulatedDetectorSettings)
 
     def detect(row: Row) -> Row:
         span = Span.model_validate_json(row["span"])
-        arrays = {
-            field.name: np.full(
-                (span.n_rows, *field.shape),
-                0 if field.dtype == "uint8" else np.nan,
-                dtype=field.dtype,
-            )
-            for field in DETECTION_FIELDS
-        }
+        arrays = blank_arrays(span)
         for i, truth in row["truths"].items():
             clip = span.clips[i]
             rng = generator(settings.seed, "detector", clip.source, clip.first_frame, clip.camera)
-            found = simulated.detect(truth, settings.detector, rng)
+            found = simulated.detect(truth, detector, rng)
             keypoints, confidence, modes = hm.summarise(found.heatmaps, found.crops)
-            first = clip.first_row - span.first_row
             values = {
                 "keypoints_2d": keypoints,
                 "confidence": confidence,
@@ -101,8 +139,7 @@ def make_detect_fn(settings: PreprocessSettings) -> RowFunction:
                 "camera": truth.camera,
                 "timestamp_s": truth.timestamp_s,
             }
-            for name, value in values.items():
-                arrays[name][first : first + clip.n_rows] = value
+            fill_rows(arrays, span, clip, values)
         return {"span": row["span"], "errors": row["errors"], "arrays": arrays}
 
     return detect
@@ -126,6 +163,11 @@ def make_write_fn(store_uri: str) -> RowFunction:
         return {"span_number": span.span, "rows": done, "failed": len(errors)}
 
     return write
+
+
+def _mocap(settings: PreprocessSettings) -> MocapSource:
+    assert isinstance(settings.source, MocapSource)
+    return settings.source
 
 
 def _clip_truth(settings: PreprocessSettings, span: Span, i: int, motion: Motion) -> ClipTruth:

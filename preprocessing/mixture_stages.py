@@ -15,7 +15,7 @@ from diffpose.model.lifter import row_seeds
 from diffpose.model.mixture import MixtureSpec, field_shapes
 from diffpose.model.mixture_fit import fit_mixtures
 from diffpose.platform.checkpoint import depth_from_json, load_encoder
-from diffpose.platform.clips import Clip
+from diffpose.platform.observations import read_observations
 from diffpose.platform.pose_store import Field, PoseStore
 from diffpose.platform.storage import write_json
 from diffpose.preprocessing.detect_stages import Row, RowFunction
@@ -46,7 +46,7 @@ def make_load_fn(store_uri: str) -> RowFunction:
         store = PoseStore.open(store_uri)
         failed = set(json.loads(row["failed_clips"]))
         observations: dict[int, hk.Observations] = {
-            i: read_observations(store, clip)
+            i: read_observations(store, clip.first_row, clip.first_row + clip.n_rows)
             for i, clip in enumerate(span.clips)
             if clip.clip not in failed
         }
@@ -79,7 +79,7 @@ def make_fit_fn(attributes: dict[str, Any]) -> RowFunction:
             )
             first = clip.first_row - span.first_row
             try:
-                bridge = _bridging_poses(seen, attributes)
+                bridge = bridging_poses(seen, attributes)
                 for a in range(0, clip.n_rows, _FRAMES_AT_ONCE):
                     part = slice(a, min(a + _FRAMES_AT_ONCE, clip.n_rows))
                     draws = hk.draw_poses(
@@ -117,19 +117,7 @@ def make_write_fn(store_uri: str, group: str) -> RowFunction:
     return write
 
 
-def read_observations(store: PoseStore, clip: Clip) -> hk.Observations:
-    """Read what the detector said of a clip."""
-    first, stop = clip.first_row, clip.first_row + clip.n_rows
-    return hk.Observations(
-        heatmaps=store.read("heatmaps", first, stop),
-        crops=store.read("heatmap_crop", first, stop),
-        keypoints_px=store.read("keypoints_2d", first, stop),
-        modes=store.read("heatmap_modes", first, stop),
-        camera=store.read("camera", first, stop),
-    )
-
-
-def _bridging_poses(seen: hk.Observations, attributes: dict[str, Any]) -> torch.Tensor:
+def bridging_poses(seen: hk.Observations, attributes: dict[str, Any]) -> torch.Tensor:
     """Return the pose that brings pixels and mm together: the encoder's, or one for all."""
     if attributes["depth"]["kind"] == "histogram":
         pose = torch.tensor(attributes["bridging_pose_mm"], dtype=torch.float32)

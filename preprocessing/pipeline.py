@@ -1,6 +1,7 @@
 """The whole chain on one screen; the only file of preprocessing that names Ray resources.
 
-    files --probe--> plan --[per span] source -> detect -> write--> detections
+    motion --probe--> plan --[per span] source -> simulated detector -> write--> detections
+    videos --look for people--> plan --[per span] decode, cut -> detect -> write--> detections
     stored heatmaps  --[per span] load -> fit -> write--> mixtures/<name>/
 
 A span is done when its marker exists; a rerun does what is left and retries what failed.
@@ -8,63 +9,119 @@ A span is done when its marker exists; a rerun does what is left and retries wha
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from diffpose.preprocessing.detectors.recorded import RecordedSettings
+from diffpose.preprocessing.videos.decode import named_videos
+from numpy.typing import NDArray
 
-from diffpose.model.initial_distribution import HistogramDepth
-from diffpose.platform.checkpoint import (
-    depth_to_json,
-    encoder_digest,
-    load_config,
-)
 from diffpose.platform.clips import Clip, write_clips
 from diffpose.platform.config import to_yaml
-from diffpose.platform.errors import StoreError
-from diffpose.platform.pose_store import PoseStore, contiguous_ranges
+from diffpose.platform.errors import ConfigError, StoreError
+from diffpose.platform.pose_store import LARGEST_SPAN, PoseStore
 from diffpose.platform.progress import Progress
 from diffpose.platform.ray_session import ray_session
 from diffpose.platform.storage import (
-    absolute,
     find_files,
     join,
     list_names,
     read_json,
     write_bytes,
 )
-from diffpose.preprocessing import detect_stages, mixture_stages
-from diffpose.preprocessing.detectors import simulated
+from diffpose.preprocessing import (
+    detect_stages,
+    mixture_stages,
+    people_stages,
+    video_stages,
+)
+from diffpose.preprocessing.detect_stages import RowFunction
+from diffpose.preprocessing.detectors.choice import (
+    detector_version,
+    pixel_detector,
+    temperatures,
+)
+from diffpose.preprocessing.detectors.simulated import SimulatedDetectorSettings
+from diffpose.preprocessing.mixture_group import mixture_attributes
 from diffpose.preprocessing.mocap.source import SUFFIX
-from diffpose.preprocessing.plan import Plan, Span, extend_plan, load_plan, save_plan
+from diffpose.preprocessing.plan import (
+    Plan,
+    Probe,
+    Span,
+    assign_splits,
+    extend_plan,
+    load_plan,
+    save_plan,
+)
 from diffpose.preprocessing.settings import MixtureGroupSettings, PreprocessSettings
-
-RowFunction = Callable[[dict[str, Any]], dict[str, Any]]
+from diffpose.preprocessing.videos.settings import VideoSource
 
 
 @dataclass(frozen=True)
 class Summary:
-    """How a stage ended."""
+    """How a stage ended.
+
+    Attributes:
+        clips: all clips and unreadable files.
+        failed: clip or file -> error.
+        rows: frames of the good clips.
+        damaged: file -> what is wrong after the frames that were kept.
+    """
 
     clips: int
-    failed: dict[str, str]  # clip or file -> error
+    failed: dict[str, str]
     rows: int
+    damaged: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ActorStage:
+    """A stage in processes of its own, which keep what they load: for large models and GPUs."""
+
+    stage: RowFunction
+    actors: int
+    gpus: float = 0.0
+
+
+class _Actor:
+    """What Ray starts for an ActorStage."""
+
+    def __init__(self, stage: RowFunction) -> None:
+        self.stage = stage
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        return self.stage(row)
 
 
 def run_stages(
-    rows: Sequence[dict[str, Any]], stages: Sequence[RowFunction], workers: int | None
+    rows: Sequence[dict[str, Any]],
+    stages: Sequence[RowFunction | ActorStage],
+    workers: int | None,
 ) -> Iterator[dict[str, Any]]:
     """Send rows through stages in parallel, one row per task; results come as they finish.
 
-    The stages ask for the same resources, so Ray fuses them into one task per row: arrays never
-    leave the process between them.
+    Neighbouring functions ask for the same resources, so Ray fuses them into one task per row and
+    arrays never leave the process between them. An ActorStage runs apart from them; Ray Data holds
+    decoding back while its actors are behind.
     """
     import ray.data
 
     dataset: ray.data.Dataset = ray.data.from_items(list(rows), override_num_blocks=len(rows))
     for stage in stages:
+        if isinstance(stage, ActorStage):
+            dataset = dataset.map(
+                _Actor,  # type: ignore[arg-type]  # Ray takes classes, its stubs do not say so
+                fn_constructor_args=(stage.stage,),
+                compute=ray.data.ActorPoolStrategy(size=stage.actors),
+                # not quite one CPU: equal requests would be fused with the tasks before them
+                num_cpus=0.99,
+                num_gpus=stage.gpus or None,
+            )
+            continue
         # one CPU: the stages are single-threaded by design (see ray_session.ONE_THREAD)
         dataset = dataset.map(stage, num_cpus=1, concurrency=workers)
     yield from dataset.iter_rows()
@@ -74,38 +131,41 @@ def detect(settings: PreprocessSettings) -> Summary:
     """Fill a store with detections and true poses; go on where an earlier run stopped.
 
     Raises:
-        SourceError: the source folder is missing or empty.
+        SourceError: the source is missing or empty, or the detector cannot be loaded.
         StoreError: the store was made with other settings.
     """
-    names = find_files(settings.source.uri, SUFFIX)
-    plan = load_plan(settings)
-    planned = plan.sources() if plan else set()
-    unplanned = [name for name in names if name not in planned]
-    if unplanned:
-        with ray_session(settings.workers):
-            plan = extend_plan(plan, settings, _probe(settings, unplanned), names)
-        save_plan(settings.store, plan)
-    assert plan is not None  # find_files names at least one file
+    uris = source_uris(settings)
+    version = detector_version(settings.detector)
+    temperature = temperatures(settings.detector, settings.calibration, version)
+    plan = make_plan(settings, uris)
     write_bytes(join(settings.store, "preprocess.yaml"), to_yaml(settings).encode())
+    detector = {
+        "version": version,
+        "temperature": temperature.tolist(),
+        **settings.detector.model_dump(mode="json"),
+    }
     store = PoseStore.create(
         settings.store,
         plan.n_rows,
         plan.span_rows,
-        {
-            "detector": {"version": simulated.VERSION, **settings.detector.model_dump(mode="json")},
-            "config": settings.model_dump(mode="json"),
-        },
+        {"detector": detector, "config": settings.model_dump(mode="json")},
     )
+    saved = store.attributes.get("detector", {})
+    if saved.get("version") != version or saved.get("temperature") != detector["temperature"]:
+        raise StoreError(
+            f"The store at {settings.store!r} was begun with detector {saved.get('version')!r} and "
+            f"temperatures {saved.get('temperature')}; now it is {version!r} and "
+            f"{detector['temperature']}. Give another store=."
+        )
     log = store.log_uri(detect_stages.LOG)
     # Known at once, so that a half-made store can be looked at.
     write_clips(store.uri, _clips_with_status(plan, _markers(log)))
     stages = [
-        detect_stages.make_source_fn(settings),  # 1:1, files -> true poses per clip
-        detect_stages.make_detect_fn(settings),  # 1:1, poses -> heatmaps and their summaries
-        detect_stages.make_write_fn(store.uri),  # 1:1, whole shards, then the marker
+        *detection_stages(settings, uris, temperature),
+        detect_stages.make_write_fn(store.uri),
     ]
     rows = [{"span": span.model_dump_json()} for span in _left(plan, _markers(log))]
-    _run("detect", rows, stages, settings.workers, _n_clip_rows(plan))
+    _run("detect", rows, stages, settings, _n_clip_rows(plan))
     clips = _clips_with_status(plan, _markers(log))
     write_clips(store.uri, clips)
     failed = {clip.clip: f"{clip.source}: {clip.error}" for clip in clips if clip.error}
@@ -114,7 +174,135 @@ def detect(settings: PreprocessSettings) -> Summary:
         len(clips) + len(plan.unreadable),
         {**failed, **plan.unreadable},
         sum(clip.n_rows for clip in good),
+        plan.damaged,
     )
+
+
+def make_plan(settings: PreprocessSettings, uris: dict[str, str]) -> Plan:
+    """Return the plan of a store, made or lengthened where files are new, and saved.
+
+    Raises:
+        StoreError: the store was made with other settings.
+    """
+    names = sorted(uris)
+    plan = load_plan(settings)
+    planned = plan.sources() if plan else set()
+    unplanned = [name for name in names if name not in planned]
+    if unplanned:
+        splits = assign_splits(names, settings.split, settings.seed)
+        files = [{"source": name, "split": splits[name]} for name in unplanned]
+        videos = isinstance(settings.source, VideoSource)
+        with session(settings):
+            probes = _look_for_people(settings, uris, files) if videos else _probe(settings, files)
+        plan = extend_plan(plan, settings, probes, _longest_span(settings))
+        save_plan(settings.store, plan)
+    assert plan is not None  # there is at least one name
+    return plan
+
+
+def source_uris(settings: PreprocessSettings) -> dict[str, str]:
+    """Return the files of a source: name in the store -> URI.
+
+    Raises:
+        SourceError: there are none.
+    """
+    source = settings.source
+    if isinstance(source, VideoSource):
+        return named_videos(source.uri)
+    return {name: join(source.uri, name) for name in find_files(source.uri, SUFFIX)}
+
+
+def detection_stages(
+    settings: PreprocessSettings,
+    uris: dict[str, str],
+    temperature: NDArray[np.float64] | None,
+) -> list[RowFunction | ActorStage]:
+    """Return the way from a span to its detections; without temperature no pixels are judged."""
+    detector = settings.detector
+    if isinstance(detector, SimulatedDetectorSettings):
+        return [
+            detect_stages.make_source_fn(settings),  # files -> true poses per clip
+            detect_stages.make_detect_fn(settings),  # poses -> heatmaps and their summaries
+        ]
+    if isinstance(detector, RecordedSettings):
+        return [video_stages.make_recorded_fn(settings, uris)]  # keypoints -> heatmaps
+    input_size = pixel_detector(detector, "cpu").input_size
+    cut = video_stages.make_crop_fn(settings, uris, input_size)  # frames -> windows on people
+    if temperature is None:
+        return [cut]
+    device = "cuda" if settings.detector_gpus else "cpu"
+    found = video_stages.make_pixel_detect_fn(detector, temperature, device)
+    actors = _detector_actors(settings)
+    return [cut, ActorStage(found, actors, settings.detector_gpus) if actors else found]
+
+
+def _probe(settings: PreprocessSettings, files: Sequence[dict[str, Any]]) -> list[Probe]:
+    progress = Progress("probe", len(files), "files")
+    probes = []
+    for row in run_stages(files, [detect_stages.make_probe_fn(settings)], settings.workers):
+        probes.append(detect_stages.probe_from_row(row))
+        progress.advance(1)
+    return probes
+
+
+def _look_for_people(
+    settings: PreprocessSettings, uris: dict[str, str], files: Sequence[dict[str, Any]]
+) -> list[Probe]:
+    """Inspect videos, look through their segments, link people into tracks; restartable."""
+    splits = {row["source"]: row["split"] for row in files}
+    inspect = people_stages.make_inspect_fn(settings, uris)
+    rows = sorted(run_stages(files, [inspect], settings.workers), key=lambda row: row["source"])
+    probes = [people_stages.probe_from_row(row) for row in rows if row["error"]]
+    videos = [row for row in rows if not row["error"]]
+    segments = [
+        {**row, "segment": i, "range": json.dumps(limits)}
+        for row in videos
+        for i, limits in enumerate(json.loads(row["info"])["segments"])
+    ]
+    left = [row for row in segments if not people_stages.has_segment(settings, row, row["segment"])]
+    if left:
+        progress = Progress(
+            "people", len(segments), "video segments", already=len(segments) - len(left)
+        )
+        gpus = settings.detector_gpus
+        look = people_stages.make_people_fn(settings, uris, "cuda" if gpus else "cpu")
+        actors = _detector_actors(settings) if gpus else 0
+        stage = ActorStage(look, actors, gpus) if actors else look
+        for _ in run_stages(left, [stage], settings.workers):
+            progress.advance(1)
+    if videos:
+        track = people_stages.make_tracks_fn(settings, uris)
+        rows = [{**row, "split": splits[row["source"]]} for row in videos]
+        probes += map(people_stages.probe_from_row, run_stages(rows, [track], settings.workers))
+    return probes
+
+
+def _detector_actors(settings: PreprocessSettings) -> int:
+    """Return how many processes only detect; 0: the decoding workers detect as well."""
+    if settings.detector_workers is not None:
+        return settings.detector_workers
+    if not settings.detector_gpus:
+        return 0
+    import ray
+
+    gpus = float(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
+    if gpus < settings.detector_gpus:
+        raise ConfigError(
+            f"detector_gpus={settings.detector_gpus:g} asks for more than the cluster's {gpus:g} "
+            "GPUs. Leave it out to detect on CPUs."
+        )
+    return int(gpus / settings.detector_gpus)
+
+
+def session(settings: PreprocessSettings) -> contextlib.AbstractContextManager[None]:
+    """Open Ray with a CPU for each worker and each detecting process."""
+    extra = settings.detector_workers or 0
+    return ray_session(None if settings.workers is None else settings.workers + extra)
+
+
+def _longest_span(settings: PreprocessSettings) -> int:
+    """Return the rows that a task may hold: pixels weigh three times as much as heatmaps."""
+    return settings.source.clip_frames if isinstance(settings.source, VideoSource) else LARGEST_SPAN
 
 
 def fit_mixtures(
@@ -145,9 +333,9 @@ def fit_mixtures(
             f"The store at {store_uri!r} holds no finished clip. Run stages=detect first."
         )
     group = mixture.group
-    attributes = _mixture_attributes(mixture, encoder_run, seed, store, clips)
-    for field in mixture_stages.mixture_fields(mixture.spec):
-        store.require_array(f"mixtures/{group}", field, plan.n_rows)
+    attributes = mixture_attributes(mixture, encoder_run, seed, store, clips)
+    for array in mixture_stages.mixture_fields(mixture.spec):
+        store.require_array(f"mixtures/{group}", array, plan.n_rows)
     store.group[f"mixtures/{group}"].attrs.update(attributes)
     log = store.log_uri("mixtures", group)
     good = {clip.clip for clip in clips}
@@ -163,7 +351,7 @@ def fit_mixtures(
         }
         for span in _left(plan, _markers(log))
     ]
-    _run(f"mixtures/{group}", rows, stages, workers, _n_clip_rows(plan))
+    _run(f"mixtures/{group}", rows, stages, None, _n_clip_rows(plan), workers)
     failed = {clip: text for m in _markers(log).values() for clip, text in m["errors"].items()}
     store.group[f"mixtures/{group}"].attrs.update(
         {"failed_clips": sorted(failed), "complete": len(_markers(log)) == len(plan.spans)}
@@ -171,29 +359,21 @@ def fit_mixtures(
     return Summary(len(clips), failed, sum(c.n_rows for c in clips if c.clip not in failed))
 
 
-def _probe(settings: PreprocessSettings, names: Sequence[str]) -> list[Any]:
-    progress = Progress("probe", len(names), "files")
-    probes = []
-    rows = [{"source": name} for name in names]
-    for row in run_stages(rows, [detect_stages.make_probe_fn(settings)], settings.workers):
-        probes.append(detect_stages.probe_from_row(row))
-        progress.advance(1)
-    return probes
-
-
 def _run(
     what: str,
     rows: Sequence[dict[str, Any]],
-    stages: Sequence[RowFunction],
-    workers: int | None,
+    stages: Sequence[RowFunction | ActorStage],
+    settings: PreprocessSettings | None,
     total_rows: int,
+    workers: int | None = None,
 ) -> None:
     """Run stages over what is left; without any work Ray is not started."""
     if not rows:
         return
     left = sum(clip.n_rows for row in rows for clip in Span.model_validate_json(row["span"]).clips)
     progress = Progress(what, total_rows, "frames", already=total_rows - left)
-    with ray_session(workers):
+    workers = settings.workers if settings else workers
+    with session(settings) if settings else ray_session(workers):
         for done in run_stages(rows, stages, workers):
             progress.advance(int(done["rows"]))
 
@@ -223,60 +403,3 @@ def _clips_with_status(plan: Plan, markers: dict[int, dict[str, Any]]) -> list[C
             status = "failed" if error else "done"
             clips.append(clip.model_copy(update={"status": status, "error": error}))
     return clips
-
-
-def _mixture_attributes(
-    mixture: MixtureGroupSettings,
-    encoder_run: str | None,
-    seed: int,
-    store: PoseStore,
-    clips: Sequence[Clip],
-) -> dict[str, Any]:
-    """Return what the group is fitted with; an earlier run's values where it was begun already."""
-    wanted: dict[str, Any] = {
-        "spec": mixture.spec.model_dump(mode="json"),
-        "seed": seed,
-    }
-    if mixture.depth == "encoder":
-        assert encoder_run is not None  # checked with the settings
-        encoder = absolute(join(encoder_run, "encoder"))
-        sigma = load_config(encoder, "context_encoder")["depth_sigma_mm"]
-        wanted["encoder_digest"] = encoder_digest(encoder)
-        wanted["depth"] = {"kind": "encoder", "sigma_mm": sigma}
-        wanted["encoder"] = encoder
-    else:
-        wanted["depth"] = {"kind": "histogram"}
-    group = mixture.group
-    if group in store.mixture_names():
-        saved = store.mixture_attributes(group)
-        if "spec" in saved:
-            changed = [
-                f"{key}: saved {saved.get(key)!r}, now {wanted.get(key)!r}"
-                for key in ("spec", "seed", "encoder_digest")
-                if saved.get(key) != wanted.get(key)
-            ]
-            if saved["depth"]["kind"] != wanted["depth"]["kind"]:
-                kinds = saved["depth"]["kind"], wanted["depth"]["kind"]
-                changed.append(f"depth: saved {kinds[0]}, now {kinds[1]}")
-            if changed:
-                raise StoreError(
-                    f"The mixtures {group!r} of {store.uri!r} were fitted otherwise:\n  "
-                    + "\n  ".join(changed)
-                    + "\nGive another mixture.name= to fit these beside them."
-                )
-            return {**saved, "encoder": wanted.get("encoder", "")}
-    if mixture.depth == "histogram":
-        poses = [
-            store.read("pose_3d", a, b)
-            for a, b in contiguous_ranges([c for c in clips if c.split == "train"], 65536)
-        ]
-        known = np.concatenate(poses) if poses else np.empty((0, 17, 3))
-        known = known[np.isfinite(known).all(axis=(1, 2))]
-        if len(known) == 0:
-            raise StoreError(
-                "A depth histogram needs training poses, and this store has none in its training "
-                "split. Use mixture.depth=encoder with a trained encoder=RUN."
-            )
-        wanted["depth"] = depth_to_json(HistogramDepth.from_poses(known))
-        wanted["bridging_pose_mm"] = known.mean(axis=0, dtype=np.float64).tolist()
-    return wanted

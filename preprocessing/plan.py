@@ -14,12 +14,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from diffpose.platform.clips import Clip, Split, clip_id
+from diffpose.platform.clips import Clip, Split
 from diffpose.platform.config import differences
 from diffpose.platform.errors import StoreError
 from diffpose.platform.pose_store import span_rows_for
 from diffpose.platform.storage import exists, join, read_json, write_json
-from diffpose.preprocessing.mocap.source import action_of
 from diffpose.preprocessing.seeds import number
 from diffpose.preprocessing.settings import CONTENT_FIELDS, PreprocessSettings, SplitSettings
 
@@ -42,6 +41,7 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
     span_rows: int
     spans: list[Span] = []
     unreadable: dict[str, str] = {}  # path -> error
+    damaged: dict[str, str] = {}  # path -> what is wrong from some frame on; those before are kept
     settings: dict[str, Any] = {}
 
     @property
@@ -56,12 +56,19 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True)
 class Probe:
-    """What a first look at a file found: its frame ranges, or why it cannot be used."""
+    """What a first look at a file found: its clips, or why it cannot be used.
+
+    Attributes:
+        source: path below the source folder.
+        clips: without rows yet.
+        error: why there are none.
+        damage: what is wrong after the clips' last frame.
+    """
 
     source: str
-    fps: float = 0.0
-    segments: tuple[tuple[int, int], ...] = ()
+    clips: tuple[Clip, ...] = ()
     error: str = ""
+    damage: str = ""
 
 
 def load_plan(settings: PreprocessSettings) -> Plan | None:
@@ -90,7 +97,7 @@ def save_plan(store_uri: str, plan: Plan) -> None:
 
 
 def extend_plan(
-    plan: Plan | None, settings: PreprocessSettings, probes: Sequence[Probe], names: Sequence[str]
+    plan: Plan | None, settings: PreprocessSettings, probes: Sequence[Probe], longest_span: int
 ) -> Plan:
     """Give rows to newly probed files.
 
@@ -98,15 +105,12 @@ def extend_plan(
         plan: what is there already.
         settings: of the store.
         probes: first looks at the files that have no rows yet.
-        names: all files of the source, readable or not (shares of splits are shares of these).
+        longest_span: rows that a task may hold.
     """
-    splits = assign_splits(names, settings.split, settings.seed)
-    clips = [
-        clip
-        for probe in sorted(probes, key=lambda p: (_SPLIT_ORDER.index(splits[p.source]), p.source))
-        for clip in _clips_of(probe, splits[probe.source], settings)
-    ]
-    span_rows = plan.span_rows if plan else span_rows_for(sum(clip.n_rows for clip in clips))
+    clips = [clip for probe in probes for clip in probe.clips]
+    clips.sort(key=lambda c: (_SPLIT_ORDER.index(c.split), c.source, c.first_frame))
+    total = sum(clip.n_rows for clip in clips)
+    span_rows = plan.span_rows if plan else min(span_rows_for(total), longest_span)
     spans = list(plan.spans) if plan else []
     first_row = plan.n_rows if plan else 0
     for group in _packed(clips, span_rows):
@@ -122,6 +126,10 @@ def extend_plan(
         span_rows=span_rows,
         spans=spans,
         unreadable={probe.source: probe.error for probe in probes if probe.error},
+        damaged={
+            **(plan.damaged if plan else {}),
+            **{probe.source: probe.damage for probe in probes if probe.damage},
+        },
         settings=settings.model_dump(mode="json"),
     )
 
@@ -165,28 +173,6 @@ def _share(share: float, total: int) -> int:
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
-
-
-def _clips_of(probe: Probe, split: Split, settings: PreprocessSettings) -> list[Clip]:
-    subject = f"{split}_{body_of(settings, probe.source, split):02d}"
-    return [
-        Clip(
-            clip=clip_id(probe.source, start, stop - start, f"camera_{camera}"),
-            source=probe.source,
-            subject=subject,
-            action=action_of(settings.source, probe.source),
-            camera=f"camera_{camera}",
-            split=split,
-            fps=probe.fps,
-            width=settings.cameras.width,
-            height=settings.cameras.height,
-            first_frame=start,
-            first_row=0,
-            n_rows=stop - start,
-        )
-        for start, stop in probe.segments
-        for camera in range(settings.cameras.count)
-    ]
 
 
 def _packed(clips: Sequence[Clip], span_rows: int) -> list[list[Clip]]:

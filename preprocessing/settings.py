@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from diffpose.model.mixture import MixtureSpec
 from diffpose.platform.config import Settings
+from diffpose.preprocessing.detectors.choice import DetectorSettings
 from diffpose.preprocessing.detectors.simulated import SimulatedDetectorSettings
 from diffpose.preprocessing.mocap.bodies import BodySettings
 from diffpose.preprocessing.mocap.source import MocapSource
 from diffpose.preprocessing.mocap.virtual_cameras import CameraSettings
+from diffpose.preprocessing.videos.settings import PeopleSettings, VideoSource
 
 Stage = Literal["detect", "mixtures"]
 # A rerun must agree in these with the store it goes on with.
-CONTENT_FIELDS = ("source", "cameras", "bodies", "split", "detector", "seed")
+CONTENT_FIELDS = (
+    "source",
+    "cameras",
+    "bodies",
+    "split",
+    "people",
+    "detector",
+    "calibration",
+    "seed",
+)
+
+
+def _source_kind(value: Any) -> str:
+    if isinstance(value, dict):
+        return str(value.get("kind", "mocap"))
+    return str(getattr(value, "kind", "mocap"))
+
+
+SourceSettings: TypeAlias = Annotated[
+    Annotated[MocapSource, Tag("mocap")] | Annotated[VideoSource, Tag("videos")],
+    Discriminator(_source_kind),
+]
 
 
 class SplitSettings(Settings):
@@ -53,14 +76,27 @@ class MixtureGroupSettings(Settings):
 class PreprocessSettings(Settings):
     """From recordings to a pose store: detections, then mixtures. Restartable."""
 
-    source: MocapSource = Field(description="the recordings")
+    source: SourceSettings = Field(description="the recordings: kind=mocap or kind=videos")
     store: str = Field(description="pose store to make or go on with: local path or fsspec URI")
-    cameras: CameraSettings = Field(CameraSettings(), description="virtual cameras")
-    bodies: BodySettings = Field(BodySettings(), description="pseudo-subjects")
+    cameras: CameraSettings = Field(CameraSettings(), description="virtual cameras, for mocap")
+    bodies: BodySettings = Field(BodySettings(), description="pseudo-subjects, for mocap")
     split: SplitSettings = Field(SplitSettings(), description="train, validation, test")
-    detector: SimulatedDetectorSettings = Field(
-        SimulatedDetectorSettings(), description="simulated detector"
+    people: PeopleSettings = Field(PeopleSettings(), description="whom to follow, for videos")
+    detector: DetectorSettings = Field(
+        SimulatedDetectorSettings(),
+        description="kind=simulated for mocap; for videos bundled (default), vitpose, onnx, "
+        "recorded",
     )
+    calibration: str | None = Field(
+        None, description="file of diffpose calibrate, made with this detector"
+    )
+    detector_workers: int | None = Field(
+        None,
+        ge=1,
+        description="processes that only detect, beside the workers that decode; default: on CPUs "
+        "each worker does both, with detector_gpus one per GPU",
+    )
+    detector_gpus: float = Field(0.0, ge=0, description="GPUs of each detecting process, e.g. 0.5")
     stages: list[Stage] = Field(["detect", "mixtures"], description="which stages to run")
     mixture: MixtureGroupSettings = Field(MixtureGroupSettings(), description="stage mixtures")
     encoder: str | None = Field(None, description="run with a context encoder, for depth=encoder")
@@ -68,10 +104,38 @@ class PreprocessSettings(Settings):
     workers: int | None = Field(None, ge=1, description="tasks at once; default: all CPUs")
     strict: bool = Field(False, description="exit non-zero when any clip failed")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _detector_that_fits(cls, values: Any) -> Any:
+        """Videos without a word on the detector get the bundled one."""
+        if not isinstance(values, dict) or "source" not in values:
+            return values
+        if _source_kind(values["source"]) != "videos":
+            return values
+        detector = values.get("detector", {})
+        if isinstance(detector, dict) and "kind" not in detector:
+            return {**values, "detector": {"kind": "bundled", **detector}}
+        return values
+
     @field_validator("stages", mode="before")
     @classmethod
     def _one_or_several(cls, stages: object) -> object:
         return [part.strip() for part in stages.split(",")] if isinstance(stages, str) else stages
+
+    @model_validator(mode="after")
+    def _source_and_detector(self) -> PreprocessSettings:
+        simulated = isinstance(self.detector, SimulatedDetectorSettings)
+        if isinstance(self.source, VideoSource) and simulated:
+            raise ValueError(
+                "detector.kind=simulated needs known motion (source.kind=mocap); videos take "
+                "bundled, vitpose, onnx or recorded"
+            )
+        if isinstance(self.source, MocapSource) and not simulated:
+            raise ValueError(
+                f"detector.kind={self.detector.kind} looks at videos; motion capture has none. "
+                "Render some with diffpose render, or use detector.kind=simulated"
+            )
+        return self
 
     @model_validator(mode="after")
     def _encoder_given(self) -> PreprocessSettings:

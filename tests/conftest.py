@@ -43,6 +43,27 @@ def ray_local() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def film_folder(
+    ray_local: None, motion_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Sixteen rendered films of three seconds with sidecars; 10 frames per second."""
+    from diffpose.jobs.render import render
+    from diffpose.platform.config import validate
+    from diffpose.preprocessing.render.settings import FilmSettings
+
+    folder = tmp_path_factory.mktemp("films")
+    recipe = {
+        "source": {"uri": str(motion_folder)},
+        "out": str(folder),
+        "cameras": {"count": 1},
+        "fps": 10,
+        "workers": 2,
+    }
+    assert render(validate(FilmSettings, recipe)) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
 def small_store(
     ray_local: None, motion_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> str:

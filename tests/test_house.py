@@ -202,15 +202,19 @@ def test_constraints_are_exact() -> None:
 
 @pytest.mark.parametrize("name", JOBS)
 def test_jobs_are_commands(name: str) -> None:
-    path = ROOT / "jobs" / f"{name}.py"
+    path = ROOT / "jobs" / f"{name.replace('-', '_')}.py"
     assert path.is_file()
     assert os.access(path, os.X_OK), f"{relative(path)} is not executable"
     assert path.read_text(encoding="utf-8").splitlines()[0] == "#!/usr/bin/env python"
-    assert callable(importlib.import_module(f"diffpose.jobs.{name}").main)
+    assert callable(importlib.import_module(f"diffpose.jobs.{name.replace('-', '_')}").main)
 
 
 def test_every_job_file_is_a_known_job() -> None:
-    files = {path.stem for path in (ROOT / "jobs").glob("*.py") if os.access(path, os.X_OK)}
+    files = {
+        path.stem.replace("_", "-")
+        for path in (ROOT / "jobs").glob("*.py")
+        if os.access(path, os.X_OK)
+    }
     assert files == set(JOBS)
 
 

@@ -8,6 +8,8 @@ is the true position plus noise of the very width that the heatmap shows.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -27,6 +29,7 @@ _SWAPPING_LIMBS = (("RKnee", "RFoot"), ("RElbow", "RWrist"))
 class SimulatedDetectorSettings(Settings):
     """Noise of the simulated detector; px at a focal length of 1145 px."""
 
+    kind: Literal["simulated"] = "simulated"
     sigma_px: float = Field(3.5, gt=0, description="width at trunk and head")
     sigma_limb_px: float = Field(4.2, gt=0, description="width at knees, feet and elbows")
     sigma_wrist_px: float = Field(5.0, gt=0, description="width at the wrists")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +19,7 @@ from diffpose.preprocessing.mocap.joint_maps import (
     load_joint_map,
 )
 from diffpose.preprocessing.mocap.units import metres_per_unit, to_world_m, up_axis
+from diffpose.preprocessing.names import DEFAULT_ACTION, action_in_name, check_action_pattern
 
 SUFFIX = ".bvh"
 
@@ -41,20 +41,14 @@ class MocapSource(Settings):
         3.2, gt=0, description="a motion that travels further is cut: the cameras stand still"
     )
     action_pattern: str = Field(
-        r"^(?:dataset-\d+_)?(?P<action>[A-Za-z][A-Za-z-]*)",
+        DEFAULT_ACTION,
         description="regular expression with a group 'action', searched in the file name",
     )
 
     @field_validator("action_pattern")
     @classmethod
     def _names_action(cls, pattern: str) -> str:
-        try:
-            groups = re.compile(pattern).groupindex
-        except re.error as error:
-            raise ValueError(f"it is no regular expression ({error})") from None
-        if "action" not in groups:
-            raise ValueError("it needs a group named action: (?P<action>...)")
-        return pattern
+        return check_action_pattern(pattern)
 
 
 @dataclass(frozen=True)
@@ -109,9 +103,7 @@ def read_motion(source: MocapSource, name: str) -> Motion:
 
 def action_of(source: MocapSource, name: str) -> str:
     """Return the action that a file name tells, or the whole stem where the pattern is silent."""
-    stem = name.rsplit("/", 1)[-1][: -len(SUFFIX)]
-    match = re.search(source.action_pattern, stem)
-    return match["action"].rstrip("-_") if match and match["action"] else stem
+    return action_in_name(source.action_pattern, name)
 
 
 def _segments(root_m: NDArray[np.float64], travel_m: float) -> list[tuple[int, int]]:

@@ -43,18 +43,8 @@ def view(
         seed: of the placement.
         clip_name: names the motion; all cameras of a motion share its random heading.
     """
-    centred = positions_m.copy()
-    root = centred[:, 0, :2]
-    centred[..., :2] -= (root.min(axis=0) + root.max(axis=0)) / 2
-    heading = generator(seed, "heading", clip_name).uniform(0, 2 * np.pi)
-    rng = generator(seed, "camera", clip_name, camera)
-    jitter = rng.uniform(-1, 1) * settings.azimuth_jitter_rad
-    azimuth = heading + 2 * np.pi * (camera + 0.5) / settings.count + jitter
-    distance = rng.uniform(*settings.distance_m)
-    position = np.array(
-        [distance * np.cos(azimuth), distance * np.sin(azimuth), rng.uniform(*settings.height_m)]
-    )
-    rotation = look_at(position, np.array([0.0, 0.0, settings.target_height_m]))
+    centred = centre(positions_m)
+    rotation, position = place(settings, camera, seed, clip_name)
     in_camera_mm = (centred - position) @ rotation.T * 1000.0
     intrinsics = np.array(
         [settings.focal_px, settings.focal_px, settings.width / 2, settings.height / 2]
@@ -67,3 +57,30 @@ def view(
         camera=np.tile(intrinsics, (len(centred), 1)),
         timestamp_s=timestamp_s,
     )
+
+
+def centre(positions_m: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a motion (R, 17, 3) whose path's middle stands at the origin of the floor."""
+    centred = positions_m.copy()
+    root = centred[:, 0, :2]
+    centred[..., :2] -= (root.min(axis=0) + root.max(axis=0)) / 2
+    return centred
+
+
+def place(
+    settings: CameraSettings, camera: int, seed: int, clip_name: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Place one camera of the ring; arguments as for view.
+
+    Returns:
+        rotation (3, 3), world -> camera, and position (3,) in metres, world frame.
+    """
+    heading = generator(seed, "heading", clip_name).uniform(0, 2 * np.pi)
+    rng = generator(seed, "camera", clip_name, camera)
+    jitter = rng.uniform(-1, 1) * settings.azimuth_jitter_rad
+    azimuth = heading + 2 * np.pi * (camera + 0.5) / settings.count + jitter
+    distance = rng.uniform(*settings.distance_m)
+    position = np.array(
+        [distance * np.cos(azimuth), distance * np.sin(azimuth), rng.uniform(*settings.height_m)]
+    )
+    return look_at(position, np.array([0.0, 0.0, settings.target_height_m])), position

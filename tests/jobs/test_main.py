@@ -56,7 +56,7 @@ def test_command(
 def test_jobs_run_as_scripts(job: str) -> None:
     """``python jobs/JOB.py``: its folder must not hide Python's own inspect."""
     done = subprocess.run(
-        [sys.executable, f"jobs/{job}.py", "--help"],
+        [sys.executable, f"jobs/{job.replace('-', '_')}.py", "--help"],
         cwd=ROOT,
         capture_output=True,
         text=True,

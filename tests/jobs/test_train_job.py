@@ -22,7 +22,7 @@ from diffpose.platform.checkpoint import load_denoiser, load_encoder, load_lifte
 from diffpose.platform.clips import read_clips, write_clips
 from diffpose.platform.config import validate
 from diffpose.platform.errors import RunError, StoreError
-from diffpose.platform.evaluation import read_rows
+from diffpose.platform.observations import read_observations
 from diffpose.platform.pose_store import PoseStore
 from diffpose.platform.training import _as_ours
 from diffpose.platform.training_settings import TrainSettings
@@ -140,8 +140,7 @@ def test_evaluation_is_repeatable_and_right(
     errors, context_errors = [], []
     for clip in store.clips("test"):
         rows = np.arange(clip.first_row, clip.first_row + clip.n_rows)
-        every = np.ones(clip.n_rows, dtype=bool)
-        seen = read_rows(store, rows[0], rows[-1] + 1, every)
+        seen = read_observations(store, rows[0], rows[-1] + 1)
         lifted = lifter.lift(seen, sampling, row_seeds(0, rows))
         truth = store.read("pose_3d", rows[0], rows[-1] + 1)
         errors.append(mpjpe(lifted.pose_mm, truth))

@@ -1,0 +1,165 @@
+#!/usr/bin/env python
+"""Make a detector's heatmaps honest: fit one temperature per joint on frames with known truth.
+
+diffpose calibrate --config configs/preprocess/videos.yaml source.uri=FILMS out=calibration.json
+diffpose preprocess ... calibration=calibration.json
+
+The films need sidecars with true poses (diffpose render writes such films). Temperatures are
+fitted on one split and judged on another.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if __name__ == "__main__":
+    # As a script, this folder comes first on the path, and its inspect.py would stand in for
+    # Python's own inspect.
+    sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
+
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from rich.console import Console
+from rich.table import Table
+
+from diffpose.jobs import command_line
+from diffpose.jobs.preprocess import with_absolute_uris
+from diffpose.model.calibration import LEVELS, TruthInHeatmaps, fit_temperature
+from diffpose.model.skeleton import JOINT_NAMES
+from diffpose.platform.clips import Split
+from diffpose.platform.errors import SourceError
+from diffpose.platform.progress import Progress
+from diffpose.platform.storage import absolute, write_json
+from diffpose.preprocessing.calibration_stages import TEMPERATURES, make_compare_fn
+from diffpose.preprocessing.detectors.choice import detector_version
+from diffpose.preprocessing.pipeline import (
+    detection_stages,
+    make_plan,
+    run_stages,
+    session,
+    source_uris,
+)
+from diffpose.preprocessing.settings import PreprocessSettings
+
+PCK_THRESHOLD = 0.05
+
+
+class CalibrateSettings(PreprocessSettings):
+    """Fit a detector's temperatures on films with known truth. Settings as for preprocess."""
+
+    store: str = Field("", description="not used: calibration works in a folder of its own")
+    out: str = Field(description="JSON file to write")
+    fit_split: Split = Field("validation", description="temperatures are fitted on this split")
+    report_split: Split = Field("test", description="and judged on this one")
+    every: int = Field(3, ge=1, description="take each such frame")
+
+
+def calibrate(settings: CalibrateSettings) -> int:
+    """Fit, judge, write, print."""
+    result = fit(settings)
+    write_json(absolute(settings.out), result)
+    print_result(result)
+    print(f"written to {settings.out}; use it: diffpose preprocess ... calibration={settings.out}")
+    return 0
+
+
+def fit(settings: CalibrateSettings) -> dict[str, Any]:
+    """Return temperatures, coverage before and after, and PCK, as plain JSON values.
+
+    Raises:
+        SourceError: a split has no frame with known truth.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        work = with_absolute_uris(settings).model_copy(update={"store": folder})
+        uris = source_uris(work)
+        with session(work):
+            plan = make_plan(work, uris)
+            stages = [
+                *detection_stages(work, uris, None),
+                make_compare_fn(work, uris, settings.every),
+            ]
+            found: dict[str, dict[str, NDArray[Any]]] = {}
+            splits: tuple[str, ...] = (settings.fit_split, settings.report_split)
+            rows = [
+                {"span": span.model_dump_json(), "split": span.clips[0].split}
+                for span in plan.spans
+                if span.clips[0].split in splits
+            ]
+            progress = Progress("calibrate", len(rows), "spans")
+            parts: dict[str, list[dict[str, NDArray[Any]]]] = {split: [] for split in splits}
+            for split in dict.fromkeys(splits):
+                own = [row for row in rows if row["split"] == split]
+                for done in run_stages(own, stages, work.workers) if own else ():
+                    if done["found"] is not None:
+                        parts[split].append(done["found"])
+                    progress.advance(1)
+    for split, pieces in parts.items():
+        if not pieces:
+            raise SourceError(
+                f"The {split} split has no frame with known truth. Give films with sidecars that "
+                "name intrinsics_px and truth, or other fit_split= and report_split=."
+            )
+        found[split] = {
+            name: np.concatenate([np.asarray(piece[name]) for piece in pieces])
+            for name in pieces[0]
+        }
+    fitted = _located(found[settings.fit_split])
+    temperature = fit_temperature(fitted, TEMPERATURES)
+    judged = _located(found[settings.report_split])
+    after = np.array([int(np.abs(TEMPERATURES - t).argmin()) for t in temperature])
+    before = int(np.abs(TEMPERATURES - 1.0).argmin())
+    error = found[settings.report_split]["error_in_boxes"]
+    joints = np.arange(len(JOINT_NAMES))
+    return {
+        "detector": detector_version(settings.detector),
+        "temperature": temperature.tolist(),
+        "fit_split": settings.fit_split,
+        "fit_frames": len(fitted.nll),
+        "report_split": settings.report_split,
+        "report_frames": len(judged.nll),
+        "coverage": {
+            f"{level:.0%}": {
+                "before": judged.coverage(level)[:, before].tolist(),
+                "after": judged.coverage(level)[joints, after].tolist(),
+            }
+            for level in LEVELS
+        },
+        "pck_threshold_of_box_height": PCK_THRESHOLD,
+        "pck": (error <= PCK_THRESHOLD).mean(axis=0).tolist(),
+        "joints": list(JOINT_NAMES),
+    }
+
+
+def print_result(result: dict[str, Any]) -> None:
+    """Print a table of joints."""
+    table = Table(
+        "joint", "T", "50 % before", "after", "90 % before", "after", "PCK at 5 %",
+        title=f"{result['detector']}: fitted on {result['fit_frames']} frames, judged on "
+        f"{result['report_frames']}",
+    )  # fmt: skip
+    half, most = result["coverage"]["50%"], result["coverage"]["90%"]
+    columns = [result["temperature"], half["before"], half["after"], most["before"],
+               most["after"], result["pck"]]  # fmt: skip
+    for j, name in enumerate(result["joints"]):
+        table.add_row(name, f"{columns[0][j]:.2f}", *(f"{c[j]:.1%}" for c in columns[1:]))
+    table.add_row("all", f"{np.mean(columns[0]):.2f}", *(f"{np.mean(c):.1%}" for c in columns[1:]))
+    Console(width=None if sys.stdout.isatty() else 120, highlight=False).print(table)
+
+
+def _located(found: dict[str, NDArray[Any]]) -> TruthInHeatmaps:
+    return TruthInHeatmaps(found["denser"], found["own"], found["nll"])
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run from the command line."""
+    return command_line.run(CalibrateSettings, calibrate, arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,108 @@
+#!/usr/bin/env python
+"""Videos in, 3D poses with their uncertainty out, as files.
+
+diffpose predict run=RUN_DIR video=VIDEO out=DIR
+diffpose predict run=RUN_DIR video=[a.mp4,b.mp4] out=DIR people.several=true detector.kind=vitpose
+
+Writes per person VIDEO_person_K.npz (poses, hypotheses, spread, keypoints, times) and .json (the
+same without hypotheses). Run again to go on where it stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if __name__ == "__main__":
+    # As a script, this folder comes first on the path, and its inspect.py would stand in for
+    # Python's own inspect.
+    sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import Field
+
+from diffpose.jobs import command_line
+from diffpose.jobs.preprocess import print_summary, with_absolute_uris
+from diffpose.platform.checkpoint import load_lifter
+from diffpose.platform.config import Settings, validate
+from diffpose.platform.errors import SourceError
+from diffpose.platform.pose_store import PoseStore
+from diffpose.platform.prediction import make_predict_fn, people_of
+from diffpose.platform.progress import Progress
+from diffpose.platform.ray_session import ray_session
+from diffpose.platform.storage import absolute, exists, join
+from diffpose.preprocessing.detectors.bundled import BundledSettings
+from diffpose.preprocessing.detectors.choice import DetectorSettings
+from diffpose.preprocessing.pipeline import detect, run_stages
+from diffpose.preprocessing.settings import PreprocessSettings
+from diffpose.preprocessing.videos.settings import PeopleSettings
+
+
+class PredictSettings(Settings):
+    """Lift the people of videos with a trained run. Restartable."""
+
+    run: str = Field(description="run directory with a trained model")
+    video: str | list[str] = Field(description="file, folder, pattern with *, or a list of these")
+    out: str = Field(description="folder for the results; the detections are kept in OUT/store")
+    fps: float | None = Field(None, gt=0, description="thin out to this rate; default: all frames")
+    focal_px: float | None = Field(
+        None, gt=0, description="focal length; default: the sidecar's, or 1.145 x the longer side"
+    )
+    people: PeopleSettings = Field(PeopleSettings(), description="whom to follow")
+    detector: DetectorSettings = Field(
+        BundledSettings(), description="kind=bundled, vitpose, onnx or recorded"
+    )
+    calibration: str | None = Field(None, description="file of diffpose calibrate")
+    n_hypotheses: int | None = Field(None, ge=1, le=1000, description="N; default: the run's own")
+    detector_gpus: float = Field(0.0, ge=0, description="GPUs of each detecting process")
+    seed: int = Field(0, ge=0, description="of the hypotheses")
+    workers: int | None = Field(None, ge=1, description="tasks at once; default: all CPUs")
+
+
+def predict(settings: PredictSettings) -> int:
+    """Detect, lift, write; returns the exit status."""
+    run, out = absolute(settings.run), absolute(settings.out)
+    load_lifter(run)  # says what is wrong before any video is decoded
+    source: dict[str, Any] = {"kind": "videos", "uri": settings.video, "fps": settings.fps}
+    recipe = {
+        "source": {**source, "focal_px": settings.focal_px},
+        "store": join(out, "store"),
+        "people": settings.people.model_dump(),
+        "detector": settings.detector.model_dump(),
+        "calibration": settings.calibration,
+        "detector_gpus": settings.detector_gpus,
+        "workers": settings.workers,
+        "stages": ["detect"],
+    }
+    with ray_session(settings.workers):
+        summary = detect(with_absolute_uris(validate(PreprocessSettings, recipe)))
+        print_summary("detect", summary)
+        store = PoseStore.open(join(out, "store"))
+        people = people_of(store.clips())
+        if not people:
+            reasons = "; ".join(f"{name}: {why}" for name, why in summary.failed.items())
+            raise SourceError(f"Nobody could be followed in {settings.video!r}. {reasons}")
+        overrides = {} if settings.n_hypotheses is None else {"n_hypotheses": settings.n_hypotheses}
+        left = [person for person in people if not exists(join(out, f"{person.file}.json"))]
+        rows = [
+            {"clips": json.dumps([clip.model_dump(mode="json") for clip in person.clips])}
+            for person in left
+        ]
+        progress = Progress("lift", len(people), "people", already=len(people) - len(left))
+        stage = make_predict_fn(store.uri, run, overrides, settings.seed, out)
+        for done in run_stages(rows, [stage], settings.workers) if rows else ():
+            progress.advance(1)
+            print(f"  {out}/{done['file']}.json: {done['frames']} frames")
+    return 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run from the command line."""
+    return command_line.run(PredictSettings, predict, arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,170 @@
+#!/usr/bin/env python
+"""Train the bundled detector on rendered films: heatmap network, person finder, calibration.
+
+diffpose render --config configs/render/detector.yaml source.uri=DIR_OF_BVH out=FILMS
+diffpose train-detector --config configs/train-detector/bundled.yaml films=FILMS run=RUN_DIR
+diffpose preprocess source.kind=videos source.uri=... detector.weights=RUN_DIR/detector.safetensors
+
+Films of the train split train, those of the validation split fit the temperatures, those of the
+test split are only reported. Run again to go on where it stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if __name__ == "__main__":
+    # As a script, this folder comes first on the path, and its inspect.py would stand in for
+    # Python's own inspect.
+    sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+from diffpose.preprocessing.videos.decode import named_videos
+
+from diffpose.jobs import command_line
+from diffpose.jobs.calibrate import CalibrateSettings, fit, print_result
+from diffpose.platform.config import differences, to_yaml, validate
+from diffpose.platform.detector_examples import write_examples
+from diffpose.platform.detector_settings import TrainDetectorSettings
+from diffpose.platform.detector_training import train_part
+from diffpose.platform.errors import DiffPoseError, RunError, SourceError
+from diffpose.platform.progress import Progress
+from diffpose.platform.ray_session import cluster_cpus, ray_session
+from diffpose.platform.storage import (
+    absolute,
+    exists,
+    join,
+    list_names,
+    read_bytes,
+    write_bytes,
+    write_json,
+)
+from diffpose.preprocessing.detectors.bundled import save_weights
+from diffpose.preprocessing.detectors.examples import examples_of_film
+from diffpose.preprocessing.pipeline import run_stages
+from diffpose.preprocessing.videos.sidecar import read_sidecar
+
+_CONTENT = ("films", "examples_per_second", "heatmap_network", "person_network",
+            "heatmap_training", "person_training", "seed")  # fmt: skip
+
+
+def train_detector(settings: TrainDetectorSettings) -> int:
+    """Make examples, train both networks, calibrate, save."""
+    run = absolute(settings.run)
+    settings = settings.model_copy(update={"run": run, "films": absolute(settings.films)})
+    _check_run(settings)
+    with ray_session():
+        if settings.workers * settings.threads > cluster_cpus():
+            raise RunError(
+                f"workers={settings.workers} with threads={settings.threads} need more than the "
+                f"{cluster_cpus()} CPUs that there are. Lower workers= or threads=."
+            )
+        make_examples(settings)
+        heatmap_state, heatmap = train_part(settings, "heatmap")
+        person_state, person = train_part(settings, "person")
+        description: dict[str, Any] = {
+            "heatmap_network": settings.heatmap_network.model_dump(mode="json"),
+            "person_network": settings.person_network.model_dump(mode="json"),
+            "trained": {
+                "settings": settings.model_dump(
+                    mode="json", exclude={"run", "films", "weights", "workers", "threads", "gpu"}
+                ),
+                "heatmap": heatmap_state,
+                "person": person_state,
+            },
+        }
+        raw = join(run, "uncalibrated.safetensors")
+        save_weights(raw, heatmap, person, description)
+        recipe = {
+            "source": {"kind": "videos", "uri": settings.films},
+            "detector": {"kind": "bundled", "weights": raw},
+            "out": join(run, "calibration.json"),
+            "every": 3,
+        }
+        result = fit(validate(CalibrateSettings, recipe))
+    write_json(join(run, "calibration.json"), result)
+    print_result(result)
+    description["temperature"] = result["temperature"]
+    description["calibration"] = {k: result[k] for k in ("coverage", "pck", "fit_frames")}
+    for target in (join(run, "detector.safetensors"), settings.weights):
+        if target:
+            save_weights(target, heatmap, person, description)
+            print(f"weights: {target}")
+    return 0
+
+
+def make_examples(settings: TrainDetectorSettings) -> None:
+    """Cut the examples out of the films, in parallel; what is there is kept."""
+    films = named_videos(settings.films)
+    splits = {name: read_sidecar(uri).split for name, uri in films.items()}
+    done = {
+        split: set(list_names(join(settings.run, "examples", split), ".npz"))
+        for split in ("train", "validation")
+    }
+    rows = [
+        {"name": name, "uri": uri, "split": str(splits[name]), "number": i}
+        for i, (name, uri) in enumerate(sorted(films.items()))
+        if splits[name] in done and _file(name) not in done[str(splits[name])]
+    ]
+    for split, present in done.items():
+        if not present and not any(row["split"] == split for row in rows):
+            raise SourceError(
+                f"{settings.films!r} has no film whose sidecar says split {split!r}; training "
+                "needs train and validation. diffpose render writes them."
+            )
+    if not rows:
+        return
+    progress = Progress("examples", len(rows), "films")
+    stage = functools.partial(
+        _write_film, run=settings.run, per_second=settings.examples_per_second
+    )
+    failed = []
+    for row in run_stages(rows, [stage], None):
+        progress.advance(1)
+        if row["error"]:
+            failed.append(row["error"])
+    for error in failed[:10]:
+        print(f"  left out: {error}")
+    if len(failed) == len(rows):
+        raise SourceError(f"No film of {settings.films!r} gave examples: {failed[0]}")
+
+
+def _write_film(row: dict[str, Any], run: str, per_second: float) -> dict[str, Any]:
+    try:
+        examples = examples_of_film(row["uri"], per_second, row["number"])
+    except DiffPoseError as error:
+        return {"name": row["name"], "error": str(error)}
+    write_examples(join(run, "examples", row["split"], _file(row["name"])), examples)
+    return {"name": row["name"], "error": ""}
+
+
+def _file(name: str) -> str:
+    return name.replace("/", "__") + ".npz"
+
+
+def _check_run(settings: TrainDetectorSettings) -> None:
+    uri = join(settings.run, "detector.yaml")
+    if exists(uri):
+        changed = differences(settings, yaml.safe_load(read_bytes(uri)), _CONTENT)
+        if changed:
+            raise RunError(
+                f"The run {settings.run!r} was begun with other settings:\n  "
+                + "\n  ".join(changed)
+                + "\nGive another run=, or the settings that it was begun with."
+            )
+        return
+    write_bytes(uri, to_yaml(settings).encode())
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run from the command line."""
+    return command_line.run(TrainDetectorSettings, train_detector, arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

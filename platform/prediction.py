@@ -1,0 +1,125 @@
+"""Lifting everything that a store holds: poses and their uncertainty per person, as files."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from diffpose.model.lifter import Lifter, SamplingSettings, row_seeds
+from diffpose.model.skeleton import EDGES, JOINT_NAMES
+from diffpose.platform.checkpoint import load_lifter
+from diffpose.platform.clips import Clip
+from diffpose.platform.observations import read_observations
+from diffpose.platform.pose_store import PoseStore
+from diffpose.platform.storage import join, write_bytes, write_json
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person of one video: clips that follow each other."""
+
+    source: str
+    track: int
+    clips: tuple[Clip, ...]
+
+    @property
+    def file(self) -> str:
+        """Return the name of this person's files, without suffix."""
+        stem = self.source.rpartition(".")[0] or self.source
+        return f"{stem.replace('/', '__')}_person_{self.track}"
+
+
+def people_of(clips: Sequence[Clip]) -> list[Person]:
+    """Put the clips of each source, camera and track together, in order."""
+    groups: dict[tuple[str, str, int], list[Clip]] = {}
+    for clip in sorted(clips, key=lambda c: c.first_frame):
+        groups.setdefault((clip.source, clip.camera, clip.track), []).append(clip)
+    return [
+        Person(source, track, tuple(group))
+        for (source, _, track), group in sorted(groups.items(), key=lambda item: item[0])
+    ]
+
+
+def make_predict_fn(
+    store_uri: str, run: str, overrides: dict[str, Any], seed: int, out: str
+) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return a stage on rows {"person"}: lifts a person's clips and writes the files.
+
+    Seeds follow the frame's number within the video, so a video gives the same poses whatever else
+    is predicted with it.
+    """
+
+    def predict(row: dict[str, Any]) -> dict[str, Any]:
+        torch.set_num_threads(1)
+        clips = tuple(Clip.model_validate(clip) for clip in json.loads(row["clips"]))
+        person = Person(clips[0].source, clips[0].track, clips)
+        store = PoseStore.open(store_uri)
+        lifter, sampling = _lifter(run, json.dumps(overrides))
+        parts: list[dict[str, NDArray[Any]]] = []
+        for clip in clips:
+            rows = clip.first_row, clip.first_row + clip.n_rows
+            seeds = row_seeds(seed, clip.first_frame + np.arange(clip.n_rows))
+            lifted = lifter.lift(read_observations(store, *rows), sampling, seeds)
+            parts.append(
+                {
+                    "timestamp_s": store.read("timestamp_s", *rows),
+                    "poses_mm": lifted.pose_mm,
+                    "std_mm": lifted.std_mm,
+                    "root_mm": lifted.root_mm,
+                    "hypotheses_mm": lifted.hypotheses_mm,
+                    "keypoints_px": store.read("keypoints_2d", *rows),
+                    "confidence": store.read("confidence", *rows),
+                    "camera_px": store.read("camera", *rows),
+                }
+            )
+        arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        write_person(out, person, arrays, run)
+        return {"file": person.file, "frames": len(arrays["poses_mm"])}
+
+    return predict
+
+
+def write_person(out: str, person: Person, arrays: dict[str, NDArray[Any]], run: str) -> None:
+    """Write ``<video>_person_<k>.npz`` with everything and ``.json`` with the poses."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    write_bytes(join(out, f"{person.file}.npz"), buffer.getvalue())
+    first = person.clips[0]
+    # 0.1 mm and 0.1 px are far below what any of this can know
+    rounded = {
+        name: np.round(arrays[name].astype(np.float64), 4 if name == "timestamp_s" else 1).tolist()
+        for name in ("timestamp_s", "poses_mm", "std_mm", "root_mm", "keypoints_px")
+    }
+    write_json(
+        join(out, f"{person.file}.json"),
+        {
+            "video": person.source,
+            "person": person.track,
+            "width": first.width,
+            "height": first.height,
+            "fps": first.fps,
+            "joints": list(JOINT_NAMES),
+            "edges": [list(edge) for edge in EDGES],
+            "unit": "mm",
+            "frame": "camera: x right, y down, z forward; poses relative to joint 0",
+            "n_hypotheses": int(arrays["hypotheses_mm"].shape[1]),
+            "model": run,
+            **rounded,
+        },
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _lifter(run: str, overrides: str) -> tuple[Lifter, SamplingSettings]:
+    lifter, sampling, _ = load_lifter(run)
+    return lifter, SamplingSettings.model_validate(
+        {**sampling.model_dump(), **json.loads(overrides)}
+    )

@@ -1,0 +1,96 @@
+"""Stages that compare a detector with known truth: coverage per temperature, keypoint errors."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import torch
+from diffpose.preprocessing.detectors.recorded import RecordedSettings
+from numpy.typing import NDArray
+
+from diffpose.model import heatmaps as hm
+from diffpose.model.calibration import locate_truth, quantised
+from diffpose.model.camera import project
+from diffpose.preprocessing.detect_stages import Row, RowFunction
+from diffpose.preprocessing.detectors.choice import pixel_detector
+from diffpose.preprocessing.detectors.examples import person_boxes
+from diffpose.preprocessing.detectors.simulated import SimulatedDetectorSettings
+from diffpose.preprocessing.plan import Span
+from diffpose.preprocessing.settings import PreprocessSettings
+from diffpose.preprocessing.videos.sidecar import read_sidecar, read_truth
+
+TEMPERATURES = np.geomspace(0.4, 4.0, 41)
+
+
+def make_compare_fn(settings: PreprocessSettings, uris: dict[str, str], every: int) -> RowFunction:
+    """Return a function that turns a span into figures about its rows with known truth.
+
+    Args:
+        settings: of the detector.
+        uris: of the sources.
+        every: take each such row.
+
+    The result holds ``denser``, ``own``, ``nll`` (R, 17, K) of model.calibration, and
+    ``error_in_boxes`` (R, 17), the keypoints' distance from the truth over the box's height.
+    """
+    detector = settings.detector
+
+    def compare(row: Row) -> Row:
+        torch.set_num_threads(1)
+        span = Span.model_validate_json(row["span"])
+        errors = json.loads(row["errors"])
+        parts: list[dict[str, NDArray[Any]]] = []
+        for clip in span.clips:
+            if clip.clip in errors:
+                continue
+            first = clip.first_row - span.first_row
+            rows = np.arange(first, first + clip.n_rows, every)
+            known = rows[np.isfinite(row["arrays"]["pose_3d"][rows]).all(axis=(1, 2))]
+            if len(known) == 0:
+                continue
+            if isinstance(detector, SimulatedDetectorSettings | RecordedSettings):
+                heatmaps = row["arrays"]["heatmaps"][known].astype(np.float32)
+                crops = row["arrays"]["heatmap_crop"][known]
+            else:
+                heatmaps, crops = pixel_detector(detector, "cpu").detect(
+                    row["pixels"][known], row["windows"][known]
+                )
+            joints_mm = (
+                row["arrays"]["pose_3d"][known] + row["arrays"]["root_position"][known, None]
+            )
+            truth_px = project(joints_mm.astype(np.float64), row["arrays"]["camera"][known, None])
+            keypoints, _, _ = hm.summarise(quantised(heatmaps, np.ones(17)), crops)
+            times = row["arrays"]["timestamp_s"][known]
+            height = _box_heights(uris[clip.source], truth_px, times)
+            found = locate_truth(heatmaps, crops, truth_px, TEMPERATURES)
+            off = np.linalg.norm(keypoints - truth_px, axis=-1) / height[:, None]
+            parts.append(
+                {"denser": found.denser, "own": found.own, "nll": found.nll, "error_in_boxes": off}
+            )
+        names = ("denser", "own", "nll", "error_in_boxes")
+        joined = {n: np.concatenate([p[n] for p in parts]) if parts else None for n in names}
+        return {"found": joined if parts else None, "rows": sum(len(p["nll"]) for p in parts)}
+
+    return compare
+
+
+def _box_heights(
+    uri: str, truth_px: NDArray[np.float64], times: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the height of each true person's box: the silhouette's, else the joints'."""
+    low, high = truth_px.min(axis=1), truth_px.max(axis=1)
+    heights = high[:, 1] - low[:, 1]
+    if not uri.endswith(".bvh"):
+        sidecar = read_sidecar(uri)
+        truth = read_truth(uri, sidecar)
+        if truth is not None and truth.boxes_px is not None and sidecar.intrinsics_px is not None:
+            joints = project(truth.joints_mm.astype(np.float64), np.array(sidecar.intrinsics_px))
+            boxes = person_boxes(truth, joints)[:, np.maximum(truth.at(times), 0)]
+            middle = (low + high) / 2
+            off = np.linalg.norm((boxes[..., :2] + boxes[..., 2:]) / 2 - middle, axis=-1)
+            nearest = np.nan_to_num(off, nan=np.inf).argmin(axis=0)
+            own = boxes[nearest, np.arange(len(times))]
+            heights = own[:, 3] - own[:, 1]
+    return np.asarray(np.maximum(heights, 1.0))

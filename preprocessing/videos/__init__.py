@@ -1,0 +1,1 @@
+"""Videos as a source: decoding, people, what is known beside the pixels."""
