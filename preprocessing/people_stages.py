@@ -15,15 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffpose.preprocessing.detectors.recorded import RecordedSettings, recording_of
-from diffpose.preprocessing.videos.decode import (
-    DamagedVideoError,
-    Limits,
-    choose_frames,
-    decode,
-    inspect_video,
-    keyframe_segments,
-)
 from numpy.typing import NDArray
 
 from diffpose.model.camera import project
@@ -33,8 +24,17 @@ from diffpose.platform.storage import exists, join, read_bytes, write_bytes
 from diffpose.preprocessing.detect_stages import Row, RowFunction
 from diffpose.preprocessing.detectors.bundled import BundledSettings
 from diffpose.preprocessing.detectors.choice import person_finder
+from diffpose.preprocessing.detectors.recorded import RecordedSettings, recording_of
 from diffpose.preprocessing.plan import Probe
 from diffpose.preprocessing.settings import PreprocessSettings
+from diffpose.preprocessing.videos.decode import (
+    DamagedVideoError,
+    Limits,
+    choose_frames,
+    decode,
+    inspect_video,
+    keyframe_segments,
+)
 from diffpose.preprocessing.videos.settings import VideoSource
 from diffpose.preprocessing.videos.sidecar import read_sidecar, read_truth
 from diffpose.preprocessing.videos.tracking import Track, link
@@ -306,7 +306,11 @@ def _joined(
     NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], list[NDArray[np.float32]], str
 ]:
     """Put a video's segments together; from a damage on nothing is taken."""
-    pts, times, looks, boxes, damage = [], [], [], [], ""
+    pts: list[NDArray[np.int64]] = []
+    times: list[NDArray[np.float64]] = []
+    looks: list[NDArray[np.int64]] = []
+    boxes: list[NDArray[np.float32]] = []
+    damage = ""
     count = 0
     for segment in range(n_segments):
         data = read_bytes(segment_uri(settings, row, segment))

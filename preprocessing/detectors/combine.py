@@ -58,7 +58,8 @@ def regridded(maps: NDArray[np.floating]) -> NDArray[np.float32]:
     if (rows, columns) == (HEIGHT, WIDTH):
         return maps.astype(np.float32)
     down, across = _overlaps(rows, HEIGHT), _overlaps(columns, WIDTH)
-    return np.einsum("yi,...ij,xj->...yx", down, maps, across, optimize=True).astype(np.float32)
+    moved = np.einsum("yi,...ij,xj->...yx", down, maps, across, optimize=True)
+    return np.asarray(moved, dtype=np.float32)
 
 
 def _overlaps(n_from: int, n_to: int) -> NDArray[np.float64]:

@@ -72,7 +72,8 @@ class OnnxPoseDetector:
                 f"{self.input_size[1]}): {error}"
             ) from None
         self.simcc = _simcc(settings, outputs, self.input_size)
-        self.grid = (0, 0) if self.simcc else tuple(int(n) for n in np.shape(outputs[0])[2:])
+        rows, columns = (0, 0) if self.simcc else np.shape(outputs[0])[2:]
+        self.grid = (int(rows), int(columns))
         self.input_name = name
         self.matrix = to_h36m(settings.layout)
 
@@ -106,7 +107,8 @@ class OnnxPoseDetector:
         across, down = (
             _probabilities(np.asarray(outputs[i], dtype=np.float64)) for i in self.simcc.order
         )
-        return np.einsum("bky,bkx->bkyx", _pooled(down, 2 * HEIGHT), _pooled(across, 2 * WIDTH))
+        product = np.einsum("bky,bkx->bkyx", _pooled(down, 2 * HEIGHT), _pooled(across, 2 * WIDTH))
+        return np.asarray(product)
 
 
 def _session(model: str, device: str) -> tuple[Any, str]:
@@ -204,4 +206,4 @@ def _pooled(vectors: NDArray[np.float64], n: int) -> NDArray[np.float64]:
     bins = vectors.shape[-1]
     if bins <= n or bins % n:
         return vectors
-    return vectors.reshape(*vectors.shape[:-1], n, bins // n).sum(axis=-1)
+    return np.asarray(vectors.reshape(*vectors.shape[:-1], n, bins // n).sum(axis=-1))

@@ -50,7 +50,9 @@ def head_frame(joints: Array, chest: Frame) -> Frame:
     return _frame(left, up)
 
 
-def foot_front(hip: Array, knee: Array, ankle: Array, pelvis: Frame, up: Array, sole: float) -> Array:
+def foot_front(
+    hip: Array, knee: Array, ankle: Array, pelvis: Frame, up: Array, sole: float
+) -> Array:
     """Return where a foot points, (T, 3).
 
     A bent knee tells the leg's left; the foot is at right angles to the shin in the air and flat

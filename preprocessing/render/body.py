@@ -46,7 +46,8 @@ def body_parts(joints: Array, height_m: Array, up: Array, look: Look) -> list[Pa
         toes = foot_front(joints[:, leg[0]], joints[:, leg[1]], ankle, pelvis, up, sole)
         parts += _leg(joints[:, leg], pelvis, toes, sole, look, size)
     for sign, arm in zip((-1.0, 1.0), _ARMS, strict=True):
-        thumb = thumb_side(*joints[:, arm].swapaxes(0, 1), chest)
+        shoulder, elbow, wrist = joints[:, arm].swapaxes(0, 1)
+        thumb = thumb_side(shoulder, elbow, wrist, chest)
         parts += _arm(joints[:, arm], chest, thumb, look, size, sign)
     return parts + head_parts(joints, head, chest, look)
 
@@ -159,9 +160,7 @@ def _leg(
     if lower > 0:
         hem = knee + min(lower, 0.97) * (ankle - knee)
         leg_end = (0.058 + (1 - lower) * 0.01) * g**0.5 * size + loose
-        parts.append(
-            Part(knee, hem, toes, r_knee + loose, leg_end, TROUSERS, v_start=1.45)
-        )
+        parts.append(Part(knee, hem, toes, r_knee + loose, leg_end, TROUSERS, v_start=1.45))
     return parts + _foot(ankle, down, toes, sole, look, size)
 
 

@@ -155,7 +155,13 @@ def encode(
                 stream.pix_fmt = "yuv420p"
                 stream.codec_context.thread_count = 1
                 stream.codec_context.gop_size = gop
-                stream.options = {"crf": str(crf), "preset": preset}
+                # x264's look-ahead reads memory that nobody wrote: without it alone the same
+                # pictures give the same bytes
+                stream.options = {
+                    "crf": str(crf),
+                    "preset": preset,
+                    "x264-params": "rc-lookahead=0",
+                }
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             container.mux(stream.encode(frame))
         if stream is not None:

@@ -1,7 +1,8 @@
-"""The frames of a film: people and their shadows before a still backdrop, through a lens."""
+"""Frames of a film: people before a scene, their shadows, and what a camera adds to the light."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -9,382 +10,218 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from diffpose.preprocessing.render import shadow
 from diffpose.preprocessing.render.body import body_parts
 from diffpose.preprocessing.render.look import Look
-from diffpose.preprocessing.render.parts import MATERIAL, PERSON, Array, Part, tables
+from diffpose.preprocessing.render.parts import MATERIAL, Array, Part, tables
 from diffpose.preprocessing.render.raster import SUB, draw, shade
 from diffpose.preprocessing.render.scene import Scene
 from diffpose.preprocessing.render.scene_raster import Backdrop, draw_scene
+from diffpose.preprocessing.render.shadow import CELL_M, CELLS, cast, darken
 
-_NOBODY = 1e9
-_BRIGHTEST = 2.5  # linear light at the end of the table of tones
-_N_TONES = 2048
-_GRAIN = 257  # side of the tile of noise, odd so that shifted tiles do not repeat in blocks
+_NOISE_SIDE = 512
 
 
 @dataclass(frozen=True)
 class View:
-    """Where the camera stands and how it sees.
+    """A camera that stands still.
 
     Attributes:
-        rotation: (3, 3), world -> camera.
-        position_m: (3,), world.
+        rotation: (3, 3), world -> camera; world frame z up, floor at 0, metres.
+        position_m: (3,), world frame.
         intrinsics_px: (4,), fx, fy, cx, cy.
         size: rows, columns in px.
     """
 
-    rotation: Array
-    position_m: Array
-    intrinsics_px: Array
+    rotation: NDArray[np.float64]
+    position_m: NDArray[np.float64]
+    intrinsics_px: NDArray[np.float64]
     size: tuple[int, int]
 
-    def to_camera(self, points_m: Array) -> Array:
-        """Return points (..., 3) of the world in the camera frame, m."""
-        result: Array = (points_m - self.position_m) @ self.rotation.T
-        return result
-
     def to_world(self, points_m: Array) -> Array:
-        """Return points (..., 3) of the camera frame in the world, m."""
-        result: Array = points_m @ self.rotation + self.position_m
-        return result
+        """Return points (..., 3) of the camera frame in the world frame."""
+        world: Array = points_m @ self.rotation + self.position_m
+        return world
 
 
 @dataclass(frozen=True)
 class Lens:
-    """What a camera does to light besides geometry.
+    """What a camera adds: drawn once per film.
 
     Attributes:
-        key: mean linear light that the exposure aims at.
-        balance: (3,), gain of the channels.
-        gamma: of the tones.
-        shutter_s: how long light is gathered; 0: no motion blur.
-        focus: weight of the 3 x 3 binomial against the sharp picture.
-        far_blur: passes of 3 x 3 blur over the backdrop.
-        noise: standard deviation in grey levels.
+        exposure: factor of the light.
+        balance: (3,), factors of red, green, blue.
+        gamma: of the tone curve, about 2.2.
+        noise: standard deviation, 0 .. 255.
+        blur: weight of the eight neighbours of a pixel against its own, 0 sharp.
+        shutter_s: time in which the light of a picture is gathered.
     """
 
-    key: float
-    balance: Array
+    exposure: float
+    balance: NDArray[np.float64]
     gamma: float
-    shutter_s: float
-    focus: float
-    far_blur: int
     noise: float
+    blur: float
+    shutter_s: float
 
 
 def random_lens(rng: np.random.Generator, variety: float) -> Lens:
-    """Draw a lens; with variety 0 it is sharp, neutral and free of noise."""
+    """Draw a camera; ``variety`` 0 gives a clean one."""
     return Lens(
-        key=0.3 + 0.11 * variety * rng.uniform(-1, 1),
-        balance=np.clip(1.0 + 0.05 * variety * rng.normal(size=3), 0.85, 1.15),
-        gamma=2.2 + 0.25 * variety * rng.uniform(-1, 1),
-        shutter_s=rng.uniform(0.004, 0.02) * float(rng.random() < 0.4 * variety),
-        focus=rng.uniform(0.1, 0.5) * float(rng.random() < 0.4 * variety),
-        far_blur=int(rng.choice([0, 0, 1, 2, 4]) * variety),
-        noise=5.0 * variety * rng.random() ** 2,
+        exposure=float(np.exp(rng.normal(0.0, 0.22 * variety))),
+        balance=np.exp(rng.normal(0, 0.06 * variety, 3)),
+        gamma=2.2 * float(np.exp(rng.normal(0, 0.08 * variety))),
+        noise=float(rng.uniform(0.0, 6.0)) * variety,
+        blur=float(rng.choice([0.0, 0.0, 0.3, 0.8])) * variety,
+        shutter_s=float(rng.uniform(0.0, 0.025)) * variety,
     )
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    """People as the rasteriser wants them: (T, N, N_COLUMNS) and their materials."""
-
-    table: Array
-    materials: Array
-
-
-@dataclass(frozen=True)
-class _Caster:
-    """What casts one person's shadow: (T, n, 2, 3) ends in the world, (n, 2) radii."""
-
-    ends_m: Array
-    radii_m: Array
-
-
 def render_frames(
-    people: Sequence[Array],
+    people_m: Sequence[Array],
     looks: Sequence[Look],
     scene: Scene,
     view: View,
     lens: Lens,
     fps: float,
     rng: np.random.Generator,
-) -> Iterator[tuple[NDArray[np.uint8], Array]]:
-    """Render a film frame by frame.
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
+    """Draw a film.
 
     Args:
-        people: per person (T, 17, 3), camera frame, m; all with the same number of moments.
-        looks: of the people.
-        scene: what stands still.
+        people_m: per person (T, 17, 3), camera frame, metres.
+        looks: per person.
+        scene: around them.
         view: of the camera.
-        lens: of the camera.
+        lens: what the camera adds.
         fps: frames per second.
-        rng: of the noise.
+        rng: of the sensor's noise.
 
     Yields:
-        per frame (rows, columns, 3) RGB, and boxes (P, 4): x0, y0, x1, y1 in px around each
-        person's whole silhouette within the image, whoever stands before it; NaN where nothing of
-        the person is seen.
+        per frame the picture (rows, columns, 3) uint8 RGB and the people's silhouettes' boxes
+        (P, 4: x0, y0, x1, y1) in px, cut to the picture; NaN for who is not in it.
     """
     backdrop = draw_scene(scene, view.rotation, view.position_m, view.intrinsics_px, view.size)
-    tones, grain = _tones(lens, backdrop), _grain(lens, rng)
-    moments = _moments(people, looks, view, lens.shutter_s * fps)
-    casters = [_caster(joints, look, view) for joints, look in zip(people, looks, strict=True)]
-    light = _light_in_camera(scene, view)
-    ground = _blurred(backdrop.colour, lens.far_blur)
-    rows, columns = view.size
-    still = np.empty((rows, columns, 3), dtype=np.uint8)
-    sums = np.zeros((rows, columns, 3), dtype=np.float32)
-    cover = np.zeros((rows, columns), dtype=np.float32)
-    everything = np.array([0, 0, rows, columns])
-    _develop(ground, sums, cover, tones, everything, still)
-    owner = np.empty(backdrop.depth.shape, dtype=np.int16)
-    for t in range(len(people[0])):
-        frame, behind = still.copy(), ground.copy()
-        region = np.array([rows, columns, 0, 0])
-        for caster in casters:
-            _shade_floor(caster, t, scene, view, backdrop, behind, region)
-        depth = backdrop.depth.copy()
-        owner.fill(-1)
-        sums.fill(0.0)
-        cover.fill(0.0)
-        boxes = np.full((len(people), 4), _NOBODY)
-        boxes[:, 2:] = -_NOBODY
-        for first, drawn in enumerate(moments):
-            draw(drawn.table[t], view.intrinsics_px, first, len(moments), depth, owner, boxes)
-        there = boxes[:, 2] > boxes[:, 0]
-        body = _pixels(boxes[there], rows, columns)
-        for first, drawn in enumerate(moments):
+    up = view.rotation @ np.array([0.0, 0.0, 1.0])
+    parts, rows, later, materials = [], [], [], []
+    for number, (joints, look) in enumerate(zip(people_m, looks, strict=True)):
+        step = min(lens.shutter_s * fps, 1.0)
+        moved = joints + step * np.diff(joints, axis=0, append=joints[-1:])
+        for target, pose in ((rows, joints), (later, moved)):
+            own = body_parts(pose, view.to_world(pose)[..., 2], up, look)
+            table = tables(own, number)
+            table[..., MATERIAL] += number * len(look.materials)
+            target.append(table)
+            if target is rows:
+                parts.append(own)
+        materials.append(look.materials)
+    now, then = np.concatenate(rows, axis=1), np.concatenate(later, axis=1)
+    light = np.stack([view.rotation @ scene.sun, scene.sun_colour, up, scene.sky, scene.ground])
+    noise = rng.normal(0, 1, (_NOISE_SIDE, _NOISE_SIDE, 3)).astype(np.float32)
+    palette = np.concatenate(materials)
+    sheet = _Sheet(view, backdrop, len(people_m))
+    for t in range(len(now)):
+        sheet.clear()
+        sheet.shadows(t, parts, scene, view)
+        for moment, first in ((now[t], 0), (then[t], 1)):
+            draw(moment, view.intrinsics_px, first, SUB, sheet.depth, sheet.owner, sheet.boxes)
             shade(
-                drawn.table[t],
-                drawn.materials,
-                view.intrinsics_px,
-                light,
-                first,
-                len(moments),
-                depth,
-                owner,
-                body,
-                sums,
-                cover,
-            )
-        region[:2] = np.minimum(region[:2], body[:2])
-        region[2:] = np.maximum(region[2:], body[2:])
-        _develop(behind, sums, cover, tones, region, frame)
-        result = np.empty_like(frame)
-        dy, dx = rng.integers(0, len(grain), 2)
-        _finish(frame, lens.focus, grain, dy, dx, result)
-        seen = _seen_people(drawn.table[t], owner, body, len(people))
-        boxes[~(there & seen)] = np.nan
-        boxes[:, 3] = np.minimum(boxes[:, 3], rows)
-        yield result, boxes
+                moment, palette, view.intrinsics_px, light, first, SUB, sheet.depth, sheet.owner,
+                sheet.region(), sheet.person, sheet.cover,
+            )  # fmt: skip
+        picture = np.empty((*view.size, 3), dtype=np.uint8)
+        shift = rng.integers(0, _NOISE_SIDE, 2)
+        _develop(
+            sheet.colour, sheet.person, sheet.cover, noise, shift, lens.exposure * lens.balance,
+            1.0 / lens.gamma, lens.noise, lens.blur, sheet.light, picture,
+        )  # fmt: skip
+        yield picture, sheet.visible_boxes()
 
 
-def _moments(
-    people: Sequence[Array], looks: Sequence[Look], view: View, shutter: float
-) -> list[_Drawn]:
-    """Return the people in the middle of the shutter, or early and late in it.
+class _Sheet:
+    """The buffers of a picture, used again for every frame."""
 
-    The two moments are drawn on every other row of samples, so that a pixel shows half of each.
+    def __init__(self, view: View, backdrop: Backdrop, n_people: int) -> None:
+        rows, columns = view.size
+        self.backdrop = backdrop
+        self.colour = np.empty((rows, columns, 3), np.float32)
+        self.light = np.empty((rows, columns, 3), np.float32)
+        self.person = np.empty((rows, columns, 3), np.float32)
+        self.cover = np.empty((rows, columns), np.float32)
+        self.depth = np.empty((rows * SUB, columns * SUB), np.float32)
+        self.owner = np.empty((rows * SUB, columns * SUB), np.int16)
+        self.boxes = np.empty((n_people, 4))
 
-    Args:
-        people: as for render_frames.
-        looks: of the people.
-        view: of the camera.
-        shutter: how long light is gathered, in frames.
-    """
-    materials = np.concatenate([look.materials for look in looks])
-    drawn = []
-    for shift in (-shutter / 4, shutter / 4) if shutter > 0 else (0.0,):
-        rows, first_material = [], 0
-        for number, (joints, look) in enumerate(zip(people, looks, strict=True)):
-            table = tables(_parts(_shifted(joints, shift), look, view), number)
-            table[..., MATERIAL] += first_material
-            first_material += len(look.materials)
-            rows.append(table)
-        drawn.append(_Drawn(np.ascontiguousarray(np.concatenate(rows, axis=1)), materials))
-    return drawn
+    def clear(self) -> None:
+        """Take away the people."""
+        self.colour[:] = self.backdrop.colour
+        self.depth[:] = self.backdrop.depth
+        self.person[:] = 0
+        self.cover[:] = 0
+        self.owner[:] = -1
+        self.boxes[:] = [np.inf, np.inf, -np.inf, -np.inf]
 
+    def shadows(self, t: int, parts: Sequence[Sequence[Part]], scene: Scene, view: View) -> None:
+        """Darken the floor under the people and where they stand in the light."""
+        casting = [part for own in parts for part in own if part.shadow]
+        ends = np.array([[part.a[t], part.b[t]] for part in casting])
+        ends = view.to_world(ends)
+        radii = np.array([[part.radius_a, part.radius_b] for part in casting])
+        corner = ends[..., :2].mean(axis=(0, 1)) - 0.5 * CELLS * CELL_M
+        sun_grid, sky_grid = np.zeros((2, CELLS, CELLS), np.float32)
+        cast(ends, radii, scene.sun, 0.0, corner, sun_grid)
+        cast(ends, 1.6 * radii, np.array([0.0, 0.0, 1.0]), 3.5, corner, sky_grid)
+        direct = float(scene.sun_colour.mean() * scene.sun[2])
+        shares = np.array([direct / (direct + float(scene.sky.mean())), 0.55])
+        region = np.array([0, 0, *self.cover.shape])
+        darken(self.backdrop.floor_m, corner, sun_grid, sky_grid, shares, region, self.colour)
 
-def _parts(joints: Array, look: Look, view: View) -> list[Part]:
-    up = view.rotation[:, 2]  # the world's z in the camera frame
-    return body_parts(joints, view.to_world(joints)[..., 2], up, look)
+    def region(self) -> NDArray[np.int64]:
+        """Return the part of the picture that holds all people: y0, x0, y1, x1."""
+        rows, columns = self.cover.shape
+        low = np.clip(np.floor(self.boxes[:, :2].min(axis=0)), 0, [columns, rows])
+        high = np.clip(np.ceil(self.boxes[:, 2:].max(axis=0)), 0, [columns, rows])
+        corners: NDArray[np.int64] = np.array([low[1], low[0], high[1], high[0]]).astype(np.int64)
+        return corners
 
-
-def _shifted(joints: Array, shift: float) -> Array:
-    """Return joints a share of a frame later (or earlier, below 0), along straight lines."""
-    if shift == 0:
-        return joints
-    step = 1 if shift > 0 else -1
-    order = np.clip(np.arange(len(joints)) + step, 0, len(joints) - 1)
-    result: Array = joints + abs(shift) * (joints[order] - joints)
-    return result
-
-
-def _caster(joints: Array, look: Look, view: View) -> _Caster:
-    parts = [part for part in _parts(joints, look, view) if part.shadow]
-    ends = np.stack([np.stack([part.a, part.b], axis=1) for part in parts], axis=1)
-    radii = np.array([[part.radius_a, part.radius_b] for part in parts])
-    return _Caster(np.ascontiguousarray(view.to_world(ends)), radii)
-
-
-def _shade_floor(
-    caster: _Caster,
-    t: int,
-    scene: Scene,
-    view: View,
-    backdrop: Backdrop,
-    colour: NDArray[np.float32],
-    region: NDArray[np.int64],
-) -> None:
-    """Darken the floor in one person's shadow; widens the region by the pixels that may change."""
-    ends = caster.ends_m[t]
-    slope = scene.sun[:2] / scene.sun[2]
-    thrown = ends[..., :2] - slope * ends[..., 2:]
-    both = np.concatenate([thrown.reshape(-1, 2), ends[..., :2].reshape(-1, 2)])
-    corner = 0.5 * (both.min(axis=0) + both.max(axis=0)) - 0.5 * shadow.CELLS * shadow.CELL_M
-    sun = np.zeros((shadow.CELLS, shadow.CELLS), dtype=np.float32)
-    sky = np.zeros_like(sun)
-    shadow.cast(ends, caster.radii_m, scene.sun, 0.0, corner, sun)
-    above = np.array([0.0, 0.0, 1.0])
-    shadow.cast(ends, 1.6 * caster.radii_m, above, 4.0, corner, sky)
-    direct = scene.sun_colour.mean() * scene.sun[2]
-    shares = np.array([direct / (direct + scene.sky.mean()), 0.45])
-    low, high = both.min(axis=0) - 0.3, both.max(axis=0) + 0.3
-    x, y = np.array([low[0], high[0]] * 2), np.array([low[1]] * 2 + [high[1]] * 2)
-    seen = view.to_camera(np.stack([x, y, np.zeros(4)], axis=1))
-    fx, fy, cx, cy = view.intrinsics_px
-    rows, columns = view.size
-    if seen[:, 2].min() < 0.3:  # the shadow reaches the camera's feet
-        area = np.array([0, 0, rows, columns])
-    else:
-        across, down = fx * seen[:, 0] / seen[:, 2] + cx, fy * seen[:, 1] / seen[:, 2] + cy
-        box = np.array([[across.min(), down.min(), across.max(), down.max()]])
-        area = _pixels(box, rows, columns)
-    shadow.darken(backdrop.floor_m, corner, sun, sky, shares, area, colour)
-    region[:2] = np.minimum(region[:2], area[:2])
-    region[2:] = np.maximum(region[2:], area[2:])
-
-
-def _pixels(boxes_px: Array, rows: int, columns: int) -> NDArray[np.int64]:
-    """Return y0, x0, y1, x1 of the whole pixels around all boxes, within the image."""
-    if len(boxes_px) == 0:
-        return np.zeros(4, dtype=np.int64)
-    x0, y0 = np.floor(boxes_px[:, :2].min(axis=0))
-    x1, y1 = np.ceil(boxes_px[:, 2:].max(axis=0))
-    limits = np.array([rows, columns, rows, columns])
-    pixels: NDArray[np.int64] = np.clip(np.array([y0, x0, y1, x1]), 0, limits).astype(np.int64)
-    return pixels
-
-
-def _seen_people(
-    table: Array, owner: NDArray[np.int16], region: NDArray[np.int64], n_people: int
-) -> NDArray[np.bool_]:
-    """Tell who has at least one sample that nothing hides."""
-    y0, x0, y1, x1 = region * SUB
-    seen = np.unique(owner[y0:y1, x0:x1])
-    persons = table[seen[seen >= 0], PERSON].astype(int)
-    return np.isin(np.arange(n_people), persons)
-
-
-def _light_in_camera(scene: Scene, view: View) -> Array:
-    return np.stack(
-        [
-            view.rotation @ scene.sun,
-            scene.sun_colour,
-            view.rotation[:, 2],
-            scene.sky,
-            scene.ground,
-        ]
-    )
-
-
-def _tones(lens: Lens, backdrop: Backdrop) -> NDArray[np.uint8]:
-    """Return grey levels (3, _N_TONES) of linear light; the exposure suits the backdrop."""
-    exposure = float(np.clip(lens.key / max(float(backdrop.colour.mean()), 1e-3), 0.7, 1.9))
-    value = np.linspace(0, _BRIGHTEST, _N_TONES) * exposure * lens.balance[:, None]
-    soft = np.where(value > 0.7, 0.7 + 0.3 * np.tanh((value - 0.7) / 0.3), value)
-    levels: NDArray[np.uint8] = np.round(255 * soft ** (1 / lens.gamma)).astype(np.uint8)
-    return levels
-
-
-def _grain(lens: Lens, rng: np.random.Generator) -> NDArray[np.int8]:
-    """Return a tile of noise, (_GRAIN, _GRAIN, 3) grey levels."""
-    grey = rng.normal(0, lens.noise, (_GRAIN, _GRAIN, 1))
-    coloured = rng.normal(0, lens.noise, (_GRAIN, _GRAIN, 3))
-    return np.clip(np.round(0.7 * grey + 0.5 * coloured), -127, 127).astype(np.int8)
-
-
-def _blurred(colour: NDArray[np.float32], passes: int) -> NDArray[np.float32]:
-    """Blur linear light (rows, columns, 3) by a 3 x 3 binomial, so many times."""
-    for _ in range(passes):
-        padded = np.pad(colour, ((1, 1), (0, 0), (0, 0)), mode="edge")
-        colour = 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
-        padded = np.pad(colour, ((0, 0), (1, 1), (0, 0)), mode="edge")
-        colour = 0.25 * padded[:, :-2] + 0.5 * padded[:, 1:-1] + 0.25 * padded[:, 2:]
-    return colour.astype(np.float32)
+    def visible_boxes(self) -> NDArray[np.float64]:
+        """Return the boxes cut to the picture; NaN for who is outside."""
+        rows, columns = self.cover.shape
+        boxes = np.clip(self.boxes, 0, [columns, rows, columns, rows])
+        outside = (boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])
+        boxes[outside | ~np.isfinite(self.boxes).all(axis=1)] = np.nan
+        return boxes
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def _develop(ground, people, cover, tones, region, frame):  # type: ignore[no-untyped-def]
-    """Lay people over what stands behind them and turn light into grey levels, within a region.
-
-    Args:
-        ground: (rows, columns, 3) float32, linear light behind them.
-        people: (rows, columns, 3) float32, their light times their cover.
-        cover: (rows, columns) float32, 0 .. 1.
-        tones: (3, n) uint8.
-        region: y0, x0, y1, x1 in px.
-        frame: (rows, columns, 3) uint8, changed in place.
-    """
-    n = tones.shape[1]
-    scale = np.float32((n - 1) / _BRIGHTEST)
-    for i in range(region[0], region[2]):
-        for j in range(region[1], region[3]):
-            left = np.float32(1.0) - cover[i, j]
-            for k in range(3):
-                value = people[i, j, k] + left * ground[i, j, k]
-                place = int(value * scale + np.float32(0.5))
-                frame[i, j, k] = tones[k, min(max(place, 0), n - 1)]
-
-
-@njit(cache=True, nogil=True)
-def _finish(frame, focus, grain, dy, dx, out):  # type: ignore[no-untyped-def]
-    """Put a frame out of focus a little and add noise.
-
-    Args:
-        frame: (rows, columns, 3) uint8.
-        focus: weight of the 3 x 3 binomial against the sharp picture.
-        grain: (n, n, 3) int8; the tile is shifted by dy, dx.
-        dy: rows.
-        dx: columns.
-        out: (rows, columns, 3) uint8.
-    """
-    rows, columns = frame.shape[0], frame.shape[1]
-    n = grain.shape[0]
-    soft = int(focus * 256)
-    for i in range(rows):
-        above, below = max(i - 1, 0), min(i + 1, rows - 1)
-        tile = grain[(i + dy) % n]
-        q = dx % n
-        for j in range(columns):
-            left, right = max(j - 1, 0), min(j + 1, columns - 1)
-            for k in range(3):
-                value = int(frame[i, j, k])
-                if soft > 0:
-                    near = (
-                        4 * value
-                        + 2 * (int(frame[above, j, k]) + frame[below, j, k])
-                        + 2 * (int(frame[i, left, k]) + frame[i, right, k])
-                        + frame[above, left, k]
-                        + frame[above, right, k]
-                        + frame[below, left, k]
-                        + frame[below, right, k]
-                    )
-                    value += (soft * (near - 16 * value)) >> 12
-                value += tile[q, k]
-                out[i, j, k] = min(max(value, 0), 255)
-            q += 1
-            if q == n:
-                q = 0
+def _develop(  # type: ignore[no-untyped-def]
+    colour, person, cover, noise, shift, gain, power, grain, blur, light, picture
+):
+    """Put people before the backdrop, then blur, expose, curve and add noise."""
+    n_rows, n_columns = cover.shape
+    for i in range(n_rows):
+        for j in range(n_columns):
+            rest = np.float32(1.0) - cover[i, j]
+            for c in range(3):
+                light[i, j, c] = colour[i, j, c] * rest + person[i, j, c]
+    # 1024 steps of the tone curve: a power per pixel would cost more than the drawing
+    curve = np.empty(1025, dtype=np.float32)
+    for k in range(1025):
+        curve[k] = 255.0 * math.pow(k / 1024.0, power)
+    norm = 1.0 / (1.0 + 8.0 * blur)
+    for i in range(n_rows):
+        up, down = max(i - 1, 0), min(i + 1, n_rows - 1)
+        for j in range(n_columns):
+            left, right = max(j - 1, 0), min(j + 1, n_columns - 1)
+            for c in range(3):
+                value = light[i, j, c]
+                if blur > 0.0:
+                    around = (
+                        light[up, left, c] + light[up, j, c] + light[up, right, c]
+                        + light[i, left, c] + light[i, right, c]
+                        + light[down, left, c] + light[down, j, c] + light[down, right, c]
+                    )  # fmt: skip
+                    value = (value + blur * around) * norm
+                value = min(max(value * gain[c], 0.0), 1.0)
+                tone = curve[int(value * 1024.0)]
+                tone += grain * noise[(i + shift[0]) % 512, (j + shift[1]) % 512, c]
+                picture[i, j, c] = int(min(max(tone + 0.5, 0.0), 255.0))

@@ -38,9 +38,7 @@ def head_parts(joints: Array, frame: Frame, chest: Frame, look: Look) -> list[Pa
     centre = joints[:, 10] - 0.095 * size * frame.up + 0.002 * size * frame.front
 
     def at(left: float, up: float, front: float) -> Array:
-        result: Array = centre + size * (
-            left * frame.left + up * frame.up + front * frame.front
-        )
+        result: Array = centre + size * (left * frame.left + up * frame.up + front * frame.front)
         return result
 
     def ball(
@@ -83,7 +81,9 @@ def head_parts(joints: Array, frame: Frame, chest: Frame, look: Look) -> list[Pa
     return parts + _hair(ball, rod, at, look, chest, size)
 
 
-def _hair(ball, rod, at, look: Look, chest: Frame, size: float) -> list[Part]:  # type: ignore[no-untyped-def]
+def _hair(  # noqa: PLR0911
+    ball, rod, at, look: Look, chest: Frame, size: float
+) -> list[Part]:  # type: ignore[no-untyped-def]
     style = look.hair
     cap = ball((0, 0.017, -0.016), (0.085, 0.112, 0.098), HAIR)
     nape = ball((0, -0.035, -0.04), (0.074, 0.075, 0.062), HAIR)

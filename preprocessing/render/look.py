@@ -32,7 +32,14 @@ SKIN, LIPS, WHITE, IRIS, HAIR, BROW, SHIRT, SLEEVE, TROUSERS, SHOE, SOLE, HEADGE
     range(14)
 )
 N_MATERIALS = 14
-_SKINS = ((255, 220, 190), (240, 192, 154), (222, 170, 124), (196, 134, 92), (142, 88, 54), (88, 54, 36))
+_SKINS = (
+    (255, 220, 190),
+    (240, 192, 154),
+    (222, 170, 124),
+    (196, 134, 92),
+    (142, 88, 54),
+    (88, 54, 36),
+)
 _HAIRS = ((18, 14, 12), (42, 28, 20), (84, 54, 34), (120, 60, 30), (188, 148, 88), (226, 196, 130),
           (120, 118, 116), (206, 204, 200))  # fmt: skip
 
@@ -194,7 +201,9 @@ def _front_detail(
     if rng.random() > 0.15 + 0.65 * variety:
         shirt[10] = NONE
         return
-    shirt[10] = rng.choice([STRIP, PRINT, V_NECK, BUTTONS, BAND, BACK_PRINT], p=[0.18, 0.27, 0.23, 0.12, 0.1, 0.1])
+    shirt[10] = rng.choice(
+        [STRIP, PRINT, V_NECK, BUTTONS, BAND, BACK_PRINT], p=[0.18, 0.27, 0.23, 0.12, 0.1, 0.1]
+    )
     kind = int(shirt[10])
     if kind == STRIP:
         shirt[11] = rng.uniform(0.02, 0.08)
@@ -215,7 +224,7 @@ def _skin(rng: np.random.Generator) -> Colour:
     low = int(place)
     high = min(low + 1, len(_SKINS) - 1)
     colour = _mixed(_linear(_SKINS[low]), _linear(_SKINS[high]), place - low)
-    return tuple(c * f for c, f in zip(colour, rng.uniform(0.92, 1.08, 3), strict=True))  # type: ignore[return-value]
+    return tuple(c * f for c, f in zip(colour, rng.uniform(0.92, 1.08, 3), strict=True))
 
 
 def _hair(rng: np.random.Generator, skin: Colour) -> Colour:
@@ -230,7 +239,17 @@ def _hair(rng: np.random.Generator, skin: Colour) -> Colour:
 
 
 def _hair_style(rng: np.random.Generator, curved: bool) -> Hair:
-    styles: tuple[Hair, ...] = ("bald", "short", "thick", "bob", "long", "tail", "bun", "cap", "hat")
+    styles: tuple[Hair, ...] = (
+        "bald",
+        "short",
+        "thick",
+        "bob",
+        "long",
+        "tail",
+        "bun",
+        "cap",
+        "hat",
+    )
     odds = (
         [0.01, 0.12, 0.10, 0.2, 0.22, 0.14, 0.1, 0.07, 0.04]
         if curved

@@ -33,7 +33,9 @@ def noise(u: float, v: float) -> float:
 
 
 @njit(cache=True)
-def share_of_second(kind: int, u: float, v: float) -> float:
+def share_of_second(  # noqa: PLR0911, PLR0912 - one branch per pattern
+    kind: int, u: float, v: float
+) -> float:
     """Return how much of the second colour shows at (u, v), 0 .. 1.
 
     Args:
@@ -62,18 +64,18 @@ def share_of_second(kind: int, u: float, v: float) -> float:
     if kind == CHECKER:
         return float((int(i) + int(j)) % 2)
     if kind == PLANKS:
-        plank = int(math.floor(u * 2.0))
+        plank = math.floor(u * 2.0)
         joint = v * 0.35 + lattice(plank, 3)
         if u * 2.0 - plank < 0.05 or joint - math.floor(joint) < 0.01:
             return 1.0
-        return 0.55 * lattice(plank, int(math.floor(joint))) + 0.2 * noise(14.0 * u, 1.5 * v)
+        return 0.55 * lattice(plank, math.floor(joint)) + 0.2 * noise(14.0 * u, 1.5 * v)
     if kind == BRICKS:
         shifted = u + 0.5 * (int(j) % 2)
         if b < 0.12 or shifted - math.floor(shifted) < 0.06:
             return 1.0
-        return 0.4 * lattice(int(math.floor(shifted)), int(j))
+        return 0.4 * lattice(math.floor(shifted), int(j))
     # a collage of rectangles of random tones
     coarse = lattice(int(i) + 91, int(j) + 17)
     if coarse < 0.5:
         return coarse * 2.0
-    return lattice(int(math.floor(3.0 * u)), int(math.floor(2.0 * v)) + 500)
+    return lattice(math.floor(3.0 * u), math.floor(2.0 * v) + 500)

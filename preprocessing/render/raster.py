@@ -31,13 +31,24 @@ SUB = 2
 NEAREST_M = 0.15
 
 # Columns of the material table.
-FIRST, SECOND, KIND, PERIOD, SHINE, FOLDS, DETAIL, SIZE, PLACE, THIRD = 0, 3, 6, 7, 8, 9, 10, 11, 12, 13
+FIRST, SECOND, KIND, PERIOD, SHINE, FOLDS, DETAIL, SIZE, PLACE, THIRD = (
+    0,
+    3,
+    6,
+    7,
+    8,
+    9,
+    10,
+    11,
+    12,
+    13,
+)
 N_MATERIAL = 16
 NONE, STRIP, PRINT, V_NECK, BUTTONS, BAND, BACK_PRINT = range(7)
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def draw(table, camera, first_row, row_step, depth, owner, boxes):  # type: ignore[no-untyped-def]
+def draw(table, camera, first_row, row_step, depth, owner, boxes):  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
     """Draw parts into the z-buffer.
 
     Args:
@@ -71,10 +82,10 @@ def draw(table, camera, first_row, row_step, depth, owner, boxes):  # type: igno
             y_low, y_high = min(y_low, sy - wy), max(y_high, sy + wy)
         if behind:
             continue
-        j0 = max(int(math.floor(x_low * fx + cx - 0.5)), 0)
-        j1 = min(int(math.ceil(x_high * fx + cx - 0.5)) + 1, n_columns)
-        i0 = max(int(math.floor(y_low * fy + cy - 0.5)), 0)
-        i1 = min(int(math.ceil(y_high * fy + cy - 0.5)) + 1, n_rows)
+        j0 = max(math.floor(x_low * fx + cx - 0.5), 0)
+        j1 = min(math.ceil(x_high * fx + cx - 0.5) + 1, n_columns)
+        i0 = max(math.floor(y_low * fy + cy - 0.5), 0)
+        i1 = min(math.ceil(y_high * fy + cy - 0.5) + 1, n_rows)
         i0 += (first_row - i0) % row_step
         if j0 >= j1 or i0 >= i1:
             continue
@@ -143,7 +154,7 @@ def draw(table, camera, first_row, row_step, depth, owner, boxes):  # type: igno
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def _detail(kind, size, place, u, v, front):  # type: ignore[no-untyped-def]
+def _detail(kind, size, place, u, v, front):  # type: ignore[no-untyped-def]  # noqa: PLR0911
     """Tell whether a garment's detail covers the point (u, v) of its front or back."""
     if kind == BAND:
         return abs(v - place) < size
@@ -165,7 +176,9 @@ def _detail(kind, size, place, u, v, front):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def shade(table, materials, camera, light, first_row, row_step, depth, owner, region, colour, cover):  # type: ignore[no-untyped-def]
+def shade(  # type: ignore[no-untyped-def]  # noqa: PLR0915
+    table, materials, camera, light, first_row, row_step, depth, owner, region, colour, cover
+):
     """Add the light of what is seen to the pixels' sums.
 
     Args:
@@ -241,7 +254,9 @@ def shade(table, materials, camera, light, first_row, row_step, depth, owner, re
             if m[SHINE] > 0.0:
                 back = 1.0 / math.sqrt(rx * rx + ry * ry + 1.0)
                 hx, hy, hz = sun_x - rx * back, sun_y - ry * back, sun_z - back
-                mirror = (hx * nx + hy * n2 + hz * nz) / math.sqrt(hx * hx + hy * hy + hz * hz + 1e-9)
+                mirror = (hx * nx + hy * n2 + hz * nz) / math.sqrt(
+                    hx * hx + hy * hy + hz * hz + 1e-9
+                )
                 if mirror > 0.0 and facing > 0.0:
                     mirror *= mirror
                     mirror *= mirror

@@ -1,4 +1,4 @@
-"""A film's surroundings, drawn at random: a room or the open, things that stand about, the light."""
+"""A film's surroundings, drawn at random: a room or the open, things about, the light."""
 
 from __future__ import annotations
 
@@ -66,14 +66,17 @@ def random_scene(
     outdoors = bool(rng.random() < 0.25)
     away = float(np.hypot(camera_m[0], camera_m[1]))
     # the camera stands in the room, in front of its wall
-    room = np.array([
-        max(rng.uniform(2.6, 6.0), away + 0.4),
-        max(rng.uniform(2.6, 6.0), away + 0.4),
-        rng.uniform(2.5, 4.0),
-        rng.uniform(0, 2 * np.pi),
-    ])
+    room = np.array(
+        [
+            max(rng.uniform(2.6, 6.0), away + 0.4),
+            max(rng.uniform(2.6, 6.0), away + 0.4),
+            rng.uniform(2.5, 4.0),
+            rng.uniform(0, 2 * np.pi),
+        ]
+    )
     boxes = [
-        _thing(rng, camera_m, reach_m, outdoors) for _ in range(rng.integers(0, 1 + int(14 * clutter)))
+        _thing(rng, camera_m, reach_m, outdoors)
+        for _ in range(rng.integers(0, 1 + int(14 * clutter)))
     ]
     if not outdoors and rng.random() < 0.7:
         boxes += [_backdrop(rng, camera_m, reach_m)]
@@ -92,11 +95,13 @@ def random_scene(
         materials[N_ROOM + number] = _surface(rng, patterns.WALLS, (0.06, 0.5))
     elevation = rng.uniform(0.7, 1.35)
     azimuth = np.arctan2(camera_m[1], camera_m[0]) + rng.normal(0, 1.1)
-    sun = np.array([
-        np.cos(elevation) * np.cos(azimuth),
-        np.cos(elevation) * np.sin(azimuth),
-        np.sin(elevation),
-    ])
+    sun = np.array(
+        [
+            np.cos(elevation) * np.cos(azimuth),
+            np.cos(elevation) * np.sin(azimuth),
+            np.sin(elevation),
+        ]
+    )
     warmth = rng.normal(0, 0.08)
     tint = np.array([1 + warmth, 1.0, 1 - warmth])
     direct = rng.uniform(0.35, 1.0)

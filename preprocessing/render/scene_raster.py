@@ -13,6 +13,9 @@ from diffpose.preprocessing.render.patterns import PLAIN, noise, share_of_second
 from diffpose.preprocessing.render.raster import KIND, PERIOD, SUB
 from diffpose.preprocessing.render.scene import CEILING, FLOOR, N_ROOM, OTHER_WALL, WALL, Scene
 
+# No NaN: compiled code that is told to be fast may take any comparison with it for true.
+OFF_FLOOR = -1e9
+
 
 @dataclass(frozen=True)
 class Backdrop:
@@ -21,7 +24,8 @@ class Backdrop:
     Attributes:
         colour: (rows, columns, 3) float32, linear light.
         depth: (rows * SUB, columns * SUB) float32, z in metres.
-        floor_m: (rows, columns, 2) float32, place on the floor that a pixel shows, NaN elsewhere.
+        floor_m: (rows, columns, 2) float32, place on the floor that a pixel shows, OFF_FLOOR
+            elsewhere.
     """
 
     colour: NDArray[np.float32]
@@ -48,7 +52,7 @@ def draw_scene(
     rows, columns = size
     colour = np.zeros((rows, columns, 3), dtype=np.float32)
     depth = np.empty((rows * SUB, columns * SUB), dtype=np.float32)
-    floor = np.full((rows, columns, 2), np.nan, dtype=np.float32)
+    floor = np.full((rows, columns, 2), OFF_FLOOR, dtype=np.float32)
     _draw(
         rotation,
         position_m,
@@ -108,7 +112,21 @@ def _albedo(m, u, v, footprint, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def _draw(rotation, eye, camera, outdoors, room, boxes, materials, light, uneven, shift, colour, depth, floor):  # type: ignore[no-untyped-def]
+def _draw(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
+    rotation,
+    eye,
+    camera,
+    outdoors,
+    room,
+    boxes,
+    materials,
+    light,
+    uneven,
+    shift,
+    colour,
+    depth,
+    floor,
+):
     n_rows, n_columns = depth.shape
     fx, fy, cx, cy = camera[0] * SUB, camera[1] * SUB, camera[2] * SUB, camera[3] * SUB
     weight = np.float32(1.0 / (SUB * SUB))
@@ -169,7 +187,7 @@ def _draw(rotation, eye, camera, outdoors, room, boxes, materials, light, uneven
                 continue
             depth[i, j] = t
             hx, hy, hz = eye[0] + t * dx, eye[1] + t * dy, eye[2] + t * dz
-            if row == FLOOR or row == CEILING:
+            if row in (FLOOR, CEILING):
                 u, v = turn_c * hx + turn_s * hy, turn_c * hy - turn_s * hx
             if row == FLOOR:
                 floor[pi, pj, 0] = hx
@@ -185,7 +203,13 @@ def _draw(rotation, eye, camera, outdoors, room, boxes, materials, light, uneven
                     if boxes[b, 4] > 4.0:
                         continue  # a wall
                     at, _, _, _, _ = _hit_box(
-                        boxes[b], hx + 1e-3 * nx, hy + 1e-3 * ny, hz + 1e-3 * nz, sun[0], sun[1], sun[2]
+                        boxes[b],
+                        hx + 1e-3 * nx,
+                        hy + 1e-3 * ny,
+                        hz + 1e-3 * nz,
+                        sun[0],
+                        sun[1],
+                        sun[2],
                     )
                     if at < 20.0:
                         facing *= 0.25
@@ -193,7 +217,7 @@ def _draw(rotation, eye, camera, outdoors, room, boxes, materials, light, uneven
             facing = max(facing, 0.0)
             above = 0.5 + 0.5 * nz
             pool = 1.0 + uneven * (noise(0.45 * hx + shift, 0.45 * hy + 0.6 * hz) - 0.5) * 1.6
-            if row == WALL or row == OTHER_WALL or row == FLOOR:
+            if row in (WALL, OTHER_WALL, FLOOR):
                 # darker in the corner of floor and wall
                 corner = 1.0
                 if row != FLOOR and not outdoors:

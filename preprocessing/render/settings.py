@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field, model_validator
 
 from diffpose.platform.config import Settings
@@ -10,53 +12,57 @@ from diffpose.preprocessing.mocap.source import MocapSource
 from diffpose.preprocessing.mocap.virtual_cameras import CameraSettings
 from diffpose.preprocessing.settings import SplitSettings
 
-# A rerun must agree in these with the films that are there.
+# Human3.6M's cameras: 1145 px of focal length at 1000 px of width.
+_FOCAL_RATIO = 1.145
+# What a film shows; a rerun must agree with the folder it goes on with.
 CONTENT_FIELDS = (
-    "source",
-    "cameras",
-    "bodies",
-    "split",
-    "fps",
-    "seconds",
-    "people",
-    "variety",
-    "clutter",
-    "occluders",
-    "crf",
-    "preset",
-    "gop",
-    "seed",
-)
+    "source", "cameras", "bodies", "split", "fps", "seconds", "people", "variety", "clutter",
+    "occluders", "crf", "preset", "gop", "seed",
+)  # fmt: skip
 
 
 class FilmSettings(Settings):
-    """Motion capture -> films of dressed bodies with known truth. Restartable."""
+    """Films with known truth from motion capture. Restartable."""
 
-    source: MocapSource = Field(description="the motions; poses_per_second gives way to fps")
+    source: MocapSource = Field(description="the motions")
     out: str = Field(description="folder of the films: local path or fsspec URI")
     cameras: CameraSettings = Field(
-        CameraSettings(focal_px=549.6, width=480, height=480), description="ring of cameras"
+        CameraSettings(width=480, height=480, focal_px=480 * _FOCAL_RATIO),
+        description="virtual cameras, one film each; focal_px follows width unless given",
     )
     bodies: BodySettings = Field(BodySettings(), description="pseudo-subjects")
     split: SplitSettings = Field(SplitSettings(), description="train, validation, test")
-    fps: float = Field(30.0, gt=0, le=240, description="frames per second, the motion's at most")
-    seconds: float = Field(60.0, gt=0, description="longest film; longer motions give several")
-    people: int = Field(1, ge=1, le=3, description="persons in a film; others from other motions")
-    variety: float = Field(1.0, ge=0, le=1, description="variety of clothes and of the lens")
-    clutter: float = Field(0.6, ge=0, le=1, description="things that stand about")
+    fps: float = Field(30.0, gt=0, le=240, description="frames per second")
+    seconds: float = Field(60.0, gt=0, description="longer motions are cut into several films")
+    people: int = Field(1, ge=1, le=5, description="people in a film, each with a motion of theirs")
+    variety: float = Field(
+        1.0, ge=0, le=1, description="of clothes, light and lens: 0 plain .. 1 everything"
+    )
+    clutter: float = Field(0.6, ge=0, le=1, description="things that stand about: 0 none .. 1 many")
     occluders: float = Field(0.1, ge=0, le=1, description="share of films with a thing in front")
-    crf: int = Field(21, ge=0, le=51, description="H.264 quality: less is better and larger")
-    preset: str = Field("veryfast", description="x264 preset")
-    gop: int = Field(48, ge=1, description="most frames from one key frame to the next")
-    seed: int = Field(0, ge=0, description="seed of bodies, cameras, clothes and scenes")
-    workers: int | None = Field(None, ge=1, description="tasks at once; default: all CPUs")
+    crf: int = Field(21, ge=0, le=51, description="x264's constant rate factor: lower is better")
+    preset: str = Field("veryfast", description="x264's preset")
+    gop: int = Field(48, ge=1, description="frames from one keyframe to the next, at most")
+    seed: int = Field(0, ge=0, description="of bodies, cameras, looks, surroundings")
+    workers: int | None = Field(None, ge=1, description="films at once; default: all CPUs")
     strict: bool = Field(False, description="exit non-zero when any film failed")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _focal_follows_width(cls, values: Any) -> Any:
+        cameras = values.get("cameras") if isinstance(values, dict) else None
+        given = isinstance(cameras, dict) and "width" in cameras
+        # 549.6: the default of this class, put in by the merge of settings
+        if given and cameras.get("focal_px") in (None, 480 * _FOCAL_RATIO):
+            focal = float(cameras["width"]) * _FOCAL_RATIO
+            return {**values, "cameras": {**cameras, "focal_px": focal}}
+        return values
+
     @model_validator(mode="after")
-    def _even(self) -> FilmSettings:
+    def _even_size(self) -> FilmSettings:
         if self.cameras.width % 2 or self.cameras.height % 2:
             raise ValueError(
-                "H.264 with yuv420p needs an even cameras.width and cameras.height, got "
-                f"{self.cameras.width} x {self.cameras.height}"
+                f"cameras.width={self.cameras.width} and cameras.height={self.cameras.height} must "
+                "be even: H.264 with 4:2:0 colour has no odd sizes"
             )
         return self

@@ -55,7 +55,7 @@ def darken(floor, corner, sun_grid, sky_grid, shares, region, colour):  # type: 
     """Darken the floor's pixels.
 
     Args:
-        floor: (rows, columns, 2) float32, m, NaN off the floor.
+        floor: (rows, columns, 2) float32, m; far below all places off the floor.
         corner: (2,), of the grids.
         sun_grid: (CELLS, CELLS) float32, shadow of the light.
         sky_grid: the same, dimness near what touches the floor.
@@ -66,7 +66,7 @@ def darken(floor, corner, sun_grid, sky_grid, shares, region, colour):  # type: 
     for i in range(region[0], region[2]):
         for j in range(region[1], region[3]):
             x = floor[i, j, 0]
-            if not (x > corner[0]):
+            if x <= corner[0]:
                 continue
             a = (x - corner[0]) / CELL_M
             b = (floor[i, j, 1] - corner[1]) / CELL_M

@@ -20,7 +20,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from diffpose.platform.errors import SourceError
-from diffpose.preprocessing.videos.opening import Limits, cause, named_videos, opened
+from diffpose.preprocessing.videos.opening import BROKEN, Limits, cause, named_videos, opened
 
 __all__ = [
     "DamagedVideoError", "Frame", "Limits", "VideoInfo", "choose_frames", "decode", "inspect_video",
@@ -102,7 +102,7 @@ def inspect_video(uri: str, limits: Limits | None = None) -> VideoInfo:
                     raise SourceError(
                         f"{uri} holds more than {limits.max_packets} packets; cut it into parts."
                     )
-        except (av.FFmpegError, OSError, EOFError) as problem:
+        except BROKEN as problem:
             error = f"{uri}: after {n_packets} packets its data cannot be read: {cause(problem)}."
         damage = error or _too_short(uri, container, stream, n_packets, last)
         keyframes.sort()
@@ -222,7 +222,7 @@ def _decoded(  # noqa: PLR0912, PLR0915 - one loop over packets, one way out for
         if first_pts is not None:
             try:
                 container.seek(first_pts, stream=stream, backward=True)
-            except (av.FFmpegError, OSError) as error:
+            except BROKEN as error:
                 raise SourceError(f"{uri}: cannot seek: {cause(error)}.") from None
         base = float(stream.time_base)
         start = stream.start_time or 0
@@ -235,14 +235,14 @@ def _decoded(  # noqa: PLR0912, PLR0915 - one loop over packets, one way out for
         while True:
             try:
                 packet = next(packets, None)
-            except (av.FFmpegError, OSError, EOFError) as error:
+            except BROKEN as error:
                 reason = f"its data cannot be read: {cause(error)}"
                 break
             if packet is None:
                 break
             try:
                 frames = packet.decode()
-            except (av.FFmpegError, MemoryError, ValueError) as error:
+            except BROKEN as error:
                 if count == 0 and without < _PATIENCE and packet.size:
                     without += 1
                     reason = f"not one frame can be decoded: {cause(error)}"

@@ -14,6 +14,8 @@ import fsspec
 from diffpose.platform.errors import SourceError
 from diffpose.platform.storage import filesystem, is_local
 
+# What PyAV raises on files that are not what they say; IndexError: streams that appear midway.
+BROKEN = (av.FFmpegError, OSError, EOFError, ValueError, IndexError, MemoryError)
 SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts")
 
 
@@ -99,7 +101,7 @@ def opened(uri: str, limits: Limits) -> Iterator[tuple[Any, Any]]:
             else:
                 file = stack.enter_context(fsspec.open(uri, "rb"))
                 container = stack.enter_context(av.open(file))
-        except (av.FFmpegError, OSError, ValueError, EOFError) as error:
+        except BROKEN as error:
             raise SourceError(f"{uri} cannot be opened as a video: {cause(error)}.") from None
         stream = _video_stream(uri, container)
         context = stream.codec_context

@@ -37,9 +37,7 @@ def settings(films: Path | str, store: Path | str, **changes: object) -> Preproc
 
 
 @pytest.fixture(scope="session")
-def film_store(
-    ray_local: None, film_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> str:
+def film_store(ray_local: None, film_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A store of the films with detections of the bundled detector."""
     store = tmp_path_factory.mktemp("film_store") / "poses"
     assert preprocess(settings(film_folder, store)) == 0
@@ -181,7 +179,7 @@ def test_calibration_changes_the_heatmaps_and_says_what_it_did(
     assert saved["detector"] == PoseStore.open(film_store).attributes["detector"]["version"]
     for level, wanted in (("50%", 0.5), ("90%", 0.9)):
         before, after = (np.array(saved["coverage"][level][k]) for k in ("before", "after"))
-        assert ((0 <= after) & (after <= 1)).all()
+        assert ((after >= 0) & (after <= 1)).all()
         assert abs(after.mean() - wanted) <= abs(before.mean() - wanted) + 0.05
     assert 0 < np.mean(saved["pck"]) <= 1
     saved["temperature"] = [3.0] * 17
@@ -265,9 +263,7 @@ def test_predict_writes_poses_of_every_person(
 
 
 @pytest.mark.skipif(not REAL_VIDEO.is_file(), reason="the real video is not here")
-def test_a_real_video_goes_all_the_way(
-    ray_local: None, small_run: str, tmp_path: Path
-) -> None:
+def test_a_real_video_goes_all_the_way(ray_local: None, small_run: str, tmp_path: Path) -> None:
     arguments = [f"run={small_run}", f"video={REAL_VIDEO}", f"out={tmp_path}", "workers=2"]
     status = predict.main([*arguments, "people.threshold=0.02", "people.shortest_s=0"])
     assert status == 0

@@ -108,12 +108,15 @@ def heatmap_model(path: Path, n_joints: int = 17, rows: int = 64, columns: int =
     weights = np.zeros((n_joints, 3, 4, 4), np.float32)
     weights[:, 0] = 1 / 16
     node = helper.make_node("Conv", ["image", "w"], ["heatmaps"], strides=[4, 4])
+    image = ["n", 3, 4 * rows, 4 * columns]
+    heatmaps = ["n", n_joints, rows, columns]
     graph = helper.make_graph(
-        [node], "pose",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, 4 * rows, 4 * columns])],
-        [helper.make_tensor_value_info("heatmaps", TensorProto.FLOAT, ["n", n_joints, rows, columns])],
+        [node],
+        "pose",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, image)],
+        [helper.make_tensor_value_info("heatmaps", TensorProto.FLOAT, heatmaps)],
         [numpy_helper.from_array(weights, "w")],
-    )  # fmt: skip
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.save(model, path)
 

@@ -65,7 +65,8 @@ def openpose(folder: Path, points: np.ndarray) -> Path:
 def mmpose(folder: Path, points: np.ndarray) -> Path:
     info = [
         {"frame_id": t, "instances": [
-            {"keypoints": points[t, p, :, :2].tolist(), "keypoint_scores": points[t, p, :, 2].tolist(),
+            {"keypoints": points[t, p, :, :2].tolist(),
+             "keypoint_scores": points[t, p, :, 2].tolist(),
              "bbox": [[*points[t, p, :, :2].min(0).tolist(), *points[t, p, :, :2].max(0).tolist()]],
              "bbox_score": 0.8} for p in (0, 1)]}
         for t in range(T)
