@@ -24,7 +24,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import yaml
-from diffpose.preprocessing.videos.decode import named_videos
 
 from diffpose.jobs import command_line
 from diffpose.jobs.calibrate import CalibrateSettings, fit, print_result
@@ -47,16 +46,23 @@ from diffpose.platform.storage import (
 from diffpose.preprocessing.detectors.bundled import save_weights
 from diffpose.preprocessing.detectors.examples import examples_of_film
 from diffpose.preprocessing.pipeline import run_stages
+from diffpose.preprocessing.videos.decode import named_videos
 from diffpose.preprocessing.videos.sidecar import read_sidecar
 
-_CONTENT = ("films", "examples_per_second", "heatmap_network", "person_network",
+_CONTENT = ("films", "init", "examples_per_second", "heatmap_network", "person_network",
             "heatmap_training", "person_training", "seed")  # fmt: skip
 
 
 def train_detector(settings: TrainDetectorSettings) -> int:
     """Make examples, train both networks, calibrate, save."""
     run = absolute(settings.run)
-    settings = settings.model_copy(update={"run": run, "films": absolute(settings.films)})
+    settings = settings.model_copy(
+        update={
+            "run": run,
+            "films": absolute(settings.films),
+            "init": absolute(settings.init) if settings.init else None,
+        }
+    )
     _check_run(settings)
     with ray_session():
         if settings.workers * settings.threads > cluster_cpus():
@@ -72,7 +78,8 @@ def train_detector(settings: TrainDetectorSettings) -> int:
             "person_network": settings.person_network.model_dump(mode="json"),
             "trained": {
                 "settings": settings.model_dump(
-                    mode="json", exclude={"run", "films", "weights", "workers", "threads", "gpu"}
+                    mode="json",
+                    exclude={"run", "films", "init", "weights", "workers", "threads", "gpu"},
                 ),
                 "heatmap": heatmap_state,
                 "person": person_state,
@@ -84,7 +91,7 @@ def train_detector(settings: TrainDetectorSettings) -> int:
             "source": {"kind": "videos", "uri": settings.films},
             "detector": {"kind": "bundled", "weights": raw},
             "out": join(run, "calibration.json"),
-            "every": 3,
+            "every": 1,
         }
         result = fit(validate(CalibrateSettings, recipe))
     write_json(join(run, "calibration.json"), result)

@@ -20,6 +20,9 @@ class TrainDetectorSettings(Settings):
     weights: str | None = Field(
         None, description="write the finished weights to this .safetensors file as well"
     )
+    init: str | None = Field(
+        None, description="start from this .safetensors file of an earlier run instead of anew"
+    )
     examples_per_second: float = Field(
         4.0, gt=0, description="frames of a film that become examples, per second"
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import safetensors
 import safetensors.torch
 import torch
 import torch.distributed as dist
@@ -78,7 +79,7 @@ def train_part(
     return state, weights
 
 
-def train_worker(job: dict[str, Any]) -> None:
+def train_worker(job: dict[str, Any]) -> None:  # noqa: PLR0915 - one loop, told in order
     """Train one network on this worker; Ray Train calls it on each."""
     import ray.train
     import ray.train.torch
@@ -96,6 +97,8 @@ def train_worker(job: dict[str, Any]) -> None:
         if part == "heatmap"
         else PersonNetwork(settings.person_network)
     )
+    if settings.init:
+        _start_from(plain, settings.init, part)
     plain = plain.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     examples = read_examples(join(settings.run, "examples", "train"), rank, world_size)
     held_out = read_examples(join(settings.run, "examples", "validation"), rank, world_size)
@@ -155,6 +158,27 @@ def train_worker(job: dict[str, Any]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             save_checkpoint(Path(folder), plain, optimiser, average, metrics)
             ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
+
+
+def _start_from(network: nn.Module, uri: str, part: Part) -> None:
+    """Load one network of a finished detector.
+
+    Raises:
+        RunError: the file is missing, or its networks are of other sizes.
+    """
+    try:
+        tensors = safetensors.torch.load(read_bytes(uri))
+        own = {
+            name.removeprefix(f"{part}."): value.float()
+            for name, value in tensors.items()
+            if name.startswith(f"{part}.")
+        }
+        missing, unknown = network.load_state_dict(own, strict=False)
+    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
+        raise RunError(f"init={uri!r} cannot be taken as the start: {error}") from None
+    lacking = [name for name in missing if not name.endswith("num_batches_tracked")]
+    if lacking or unknown:
+        raise RunError(f"init={uri!r} lacks {lacking[:3]} and has {unknown[:3]} besides.")
 
 
 def _batches(
