@@ -102,7 +102,10 @@ def render_frames(
     """
     backdrop = draw_scene(scene, view.rotation, view.position_m, view.intrinsics_px, view.size)
     up = view.rotation @ np.array([0.0, 0.0, 1.0])
-    parts, rows, later, materials = [], [], [], []
+    parts: list[list[Part]] = []
+    rows: list[Array] = []
+    later: list[Array] = []
+    materials: list[NDArray[np.float64]] = []
     for number, (joints, look) in enumerate(zip(people_m, looks, strict=True)):
         step = min(lens.shutter_s * fps, 1.0)
         moved = joints + step * np.diff(joints, axis=0, append=joints[-1:])

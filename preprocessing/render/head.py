@@ -81,9 +81,9 @@ def head_parts(joints: Array, frame: Frame, chest: Frame, look: Look) -> list[Pa
     return parts + _hair(ball, rod, at, look, chest, size)
 
 
-def _hair(  # noqa: PLR0911
+def _hair(  # type: ignore[no-untyped-def]  # noqa: PLR0911
     ball, rod, at, look: Look, chest: Frame, size: float
-) -> list[Part]:  # type: ignore[no-untyped-def]
+) -> list[Part]:
     style = look.hair
     cap = ball((0, 0.017, -0.016), (0.085, 0.112, 0.098), HAIR)
     nape = ball((0, -0.035, -0.04), (0.074, 0.075, 0.062), HAIR)

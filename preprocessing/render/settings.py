@@ -51,9 +51,10 @@ class FilmSettings(Settings):
     @classmethod
     def _focal_follows_width(cls, values: Any) -> Any:
         cameras = values.get("cameras") if isinstance(values, dict) else None
-        given = isinstance(cameras, dict) and "width" in cameras
+        if not isinstance(cameras, dict) or "width" not in cameras:
+            return values
         # 549.6: the default of this class, put in by the merge of settings
-        if given and cameras.get("focal_px") in (None, 480 * _FOCAL_RATIO):
+        if cameras.get("focal_px") in (None, 480 * _FOCAL_RATIO):
             focal = float(cameras["width"]) * _FOCAL_RATIO
             return {**values, "cameras": {**cameras, "focal_px": focal}}
         return values

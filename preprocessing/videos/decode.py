@@ -2,7 +2,8 @@
 
 Times are seconds since the stream's first moment (``start_time``). Frames come in the order of
 their presentation time stamps (pts); one whose pts does not rise is dropped, one without pts
-follows its predecessor at the average rate. The first packet that cannot be decoded, or the first
+follows its predecessor at the average rate. Packets that give no frame and no error are counted
+and told at the end. The first packet that cannot be decoded, or the first
 frame of another size, ends a video: frames before it are given, then DamagedVideoError is raised.
 Packets that fail before the first frame (a recording that begins between keyframes) are skipped.
 """
@@ -229,7 +230,7 @@ def _decoded(  # noqa: PLR0912, PLR0915 - one loop over packets, one way out for
         step = max(round(1 / (float(stream.average_rate or 25) * base)), 1)
         size: tuple[int, int] | None = None
         previous: int | None = None
-        count = without = 0
+        count = without = n_packets = 0
         reason = ""
         packets = _packets(container, stream)
         while True:
@@ -240,6 +241,7 @@ def _decoded(  # noqa: PLR0912, PLR0915 - one loop over packets, one way out for
                 break
             if packet is None:
                 break
+            n_packets += 1 if packet.size else 0
             try:
                 frames = packet.decode()
             except BROKEN as error:
@@ -276,6 +278,9 @@ def _decoded(  # noqa: PLR0912, PLR0915 - one loop over packets, one way out for
                 count += 1
                 rotation = round(float(frame.rotation) / 90) * 90 % 360
                 yield _Decoded(frame, stamp, (stamp - start) * base, rotation)
+        # pictures in two fields come in two packets; some of those without a picture are no damage
+        if not reason and first_pts is None and 0.55 * n_packets < count < n_packets:
+            reason = f"{n_packets - count} of {n_packets} packets gave no frame"
         if reason:
             raise _damaged(uri, reason, count, previous, start, base)
 
