@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field
+from results import processor, replace_section
 
 from diffpose.jobs import command_line
 from diffpose.platform.config import Settings
 
-RESULTS = Path(__file__).resolve().parent / "RESULTS.md"
 SECTION = "frames of real motion capture"
 BASELINES = {
     "baseline_a": ("configs/train/baseline_a_cpu.yaml", []),
@@ -106,7 +106,7 @@ def _write(settings: BenchmarkSettings, folder: Path, figures: dict[str, Any]) -
         "",
         f"{main['n_poses']} test poses of motions and bodies that training never saw "
         f"(configs/preprocess/bandai.yaml), seed {main['seed']}, one training run each, "
-        f"{os.cpu_count()} CPU cores ({_processor()}), Python {platform.python_version()}. "
+        f"{os.cpu_count()} CPU cores ({processor()}), Python {platform.python_version()}. "
         f"Protocol: {main['protocol']}.",
         "",
         "| method | MPJPE mm | P-MPJPE mm | / context encoder |",
@@ -124,29 +124,7 @@ def _write(settings: BenchmarkSettings, folder: Path, figures: dict[str, Any]) -
     for action, part in context["per_action"].items():
         own = main["per_action"][action]["mpjpe_mm"]
         lines.append(f"| {action} | {part['n_poses']} | {part['mpjpe_mm']:.2f} | {own:.2f} |")
-    _replace_section("\n".join(lines) + "\n")
-
-
-def _replace_section(text: str) -> None:
-    """Put the section in RESULTS.md in the place of its last version."""
-    old = RESULTS.read_text() if RESULTS.exists() else "# Results\n\n"
-    begin, end = f"<!-- begin {SECTION} -->", f"<!-- end {SECTION} -->"
-    block = f"{begin}\n{text}{end}\n"
-    if begin in old:
-        old = old[: old.index(begin)] + block + old[old.index(end) + len(end) + 1 :]
-    else:
-        old += block
-    RESULTS.write_text(old)
-    print(f"written: {RESULTS}")
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or "unknown processor"
+    replace_section(SECTION, "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

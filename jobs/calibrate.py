@@ -69,8 +69,12 @@ def calibrate(settings: CalibrateSettings) -> int:
     return 0
 
 
-def fit(settings: CalibrateSettings) -> dict[str, Any]:
+def fit(settings: CalibrateSettings, given: Sequence[float] | None = None) -> dict[str, Any]:
     """Return temperatures, coverage before and after, and PCK, as plain JSON values.
+
+    Args:
+        settings: what is fitted and judged.
+        given: temperatures of the joints to be judged as well, as ``given`` beside ``after``.
 
     Raises:
         SourceError: a split has no frame with known truth.
@@ -113,6 +117,7 @@ def fit(settings: CalibrateSettings) -> dict[str, Any]:
     temperature = fit_temperature(fitted, TEMPERATURES)
     judged = _located(found[settings.report_split])
     after = np.array([int(np.abs(TEMPERATURES - t).argmin()) for t in temperature])
+    own = np.abs(TEMPERATURES[None] - np.array(given or [1.0])[:, None]).argmin(axis=1)
     before = int(np.abs(TEMPERATURES - 1.0).argmin())
     error = found[settings.report_split]["error_in_boxes"]
     joints = np.arange(len(JOINT_NAMES))
@@ -127,6 +132,9 @@ def fit(settings: CalibrateSettings) -> dict[str, Any]:
             f"{level:.0%}": {
                 "before": judged.coverage(level)[:, before].tolist(),
                 "after": judged.coverage(level)[joints, after].tolist(),
+                **(
+                    {} if given is None else {"given": judged.coverage(level)[joints, own].tolist()}
+                ),
             }
             for level in LEVELS
         },

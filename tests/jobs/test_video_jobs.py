@@ -69,7 +69,9 @@ def test_store_holds_what_was_filmed(film_store: str, film_folder: Path) -> None
         off = np.linalg.norm(seen - store.read("keypoints_2d", *rows), axis=-1) / height[:, None]
         errors.append(off)
     # the shipped weights, found people, true places: most joints are where they should be
-    assert np.median(np.concatenate(errors)) < 0.05
+    off = np.concatenate(errors)
+    assert np.isfinite(off).mean() > 0.9  # whose true pose is known: the one who was followed
+    assert np.nanmedian(off) < 0.05
     detector = store.attributes["detector"]
     assert detector["version"].startswith("bundled-")
     assert len(detector["temperature"]) == 17
