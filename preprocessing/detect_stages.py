@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,28 +44,39 @@ def make_probe_fn(settings: PreprocessSettings) -> RowFunction:
             motion = read_motion(source, name)
         except DiffPoseError as error:
             return {"source": name, "clips": "[]", "error": str(error)}
-        subject = f"{split}_{body_of(settings, name, split):02d}"
-        clips = [
-            Clip(
-                clip=clip_id(name, start, stop - start, f"camera_{camera}"),
-                source=name,
-                subject=subject,
-                action=action_of(source, name),
-                camera=f"camera_{camera}",
-                split=split,
-                fps=motion.fps,
-                width=settings.cameras.width,
-                height=settings.cameras.height,
-                first_frame=start,
-                first_row=0,
-                n_rows=stop - start,
-            ).model_dump(mode="json")
-            for start, stop in motion.segments
-            for camera in range(settings.cameras.count)
-        ]
-        return {"source": name, "clips": json.dumps(clips), "error": ""}
+        clips = motion_clips(settings, name, split, motion.fps, motion.segments)
+        texts = [clip.model_dump(mode="json") for clip in clips]
+        return {"source": name, "clips": json.dumps(texts), "error": ""}
 
     return probe
+
+
+def motion_clips(
+    settings: PreprocessSettings,
+    name: str,
+    split: Split,
+    fps: float,
+    segments: Sequence[tuple[int, int]],
+) -> tuple[Clip, ...]:
+    """Return the clips of a motion, without rows yet: each frame range from each camera."""
+    return tuple(
+        Clip(
+            clip=clip_id(name, start, stop - start, f"camera_{camera}"),
+            source=name,
+            subject=f"{split}_{body_of(settings, name, split):02d}",
+            action=action_of(_mocap(settings), name),
+            camera=f"camera_{camera}",
+            split=split,
+            fps=fps,
+            width=settings.cameras.width,
+            height=settings.cameras.height,
+            first_frame=start,
+            first_row=0,
+            n_rows=stop - start,
+        )
+        for start, stop in segments
+        for camera in range(settings.cameras.count)
+    )
 
 
 def probe_from_row(row: Row) -> Probe:

@@ -7,10 +7,8 @@ saved tracks also tell the detection stage which frames and windows to cut.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,28 +35,11 @@ from diffpose.preprocessing.videos.decode import (
 )
 from diffpose.preprocessing.videos.settings import VideoSource
 from diffpose.preprocessing.videos.sidecar import read_sidecar, read_truth
+from diffpose.preprocessing.videos.track_files import FOLDER, VideoTracks, digest, write_tracks
 from diffpose.preprocessing.videos.tracking import Track, link
 
-FOLDER = "people"
 # Frames that wait for the finder together, at most; whole frames are large.
 _FRAMES_AT_ONCE = 8
-
-
-@dataclass(frozen=True)
-class VideoTracks:
-    """People of one video.
-
-    Attributes:
-        pts: (T,) int64, presentation time stamps of the chosen frames.
-        time_s: (T,), their times.
-        frame_index: (T,), their numbers among all frames of the video.
-        tracks: people over the chosen frames.
-    """
-
-    pts: NDArray[np.int64]
-    time_s: NDArray[np.float64]
-    frame_index: NDArray[np.int64]
-    tracks: tuple[Track, ...]
 
 
 def limits_of(source: VideoSource) -> Limits:
@@ -205,37 +186,8 @@ def segment_uri(settings: PreprocessSettings, row: Row, segment: int) -> str:
     The name tells the video as inspected and the settings, so that nothing stale is taken.
     """
     content = settings.model_dump(mode="json", include={"source", "people", "detector"})
-    key = _digest(json.dumps([row["source"], row["info"], content], sort_keys=True))
+    key = digest(json.dumps([row["source"], row["info"], content], sort_keys=True))
     return join(settings.store, FOLDER, f"{key}.{segment:05d}.npz")
-
-
-def write_tracks(store: str, name: str, tracks: VideoTracks) -> None:
-    """Save the tracks of a video."""
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        pts=tracks.pts,
-        time_s=tracks.time_s,
-        frame_index=tracks.frame_index,
-        track=np.array([t.track for t in tracks.tracks], np.int64),
-        first=np.array([t.first for t in tracks.tracks], np.int64),
-        length=np.array([len(t.boxes_px) for t in tracks.tracks], np.int64),
-        boxes_px=np.concatenate([t.boxes_px for t in tracks.tracks]),
-    )
-    write_bytes(join(store, FOLDER, f"{_digest(name)}.tracks.npz"), buffer.getvalue())
-
-
-def read_tracks(store: str, name: str) -> VideoTracks:
-    """Read the saved tracks of a video."""
-    data = read_bytes(join(store, FOLDER, f"{_digest(name)}.tracks.npz"))
-    with np.load(io.BytesIO(data), allow_pickle=False) as saved:
-        ends = np.cumsum(saved["length"])
-        boxes = np.split(saved["boxes_px"], ends[:-1])
-        tracks = tuple(
-            Track(int(number), int(first), part)
-            for number, first, part in zip(saved["track"], saved["first"], boxes, strict=True)
-        )
-        return VideoTracks(saved["pts"], saved["time_s"], saved["frame_index"], tracks)
 
 
 def _tracks_of(
@@ -392,10 +344,6 @@ def _finder(settings: PreprocessSettings) -> str:
 def _video_source(settings: PreprocessSettings) -> VideoSource:
     assert isinstance(settings.source, VideoSource)
     return settings.source
-
-
-def _digest(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
 def has_segment(settings: PreprocessSettings, row: Row, segment: int) -> bool:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import av
 import numpy as np
 import torch
-from diffpose.preprocessing.videos.decode import decode, named_videos
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
@@ -24,9 +23,11 @@ from diffpose.platform.observations import read_observations
 from diffpose.platform.pose_store import PoseStore
 from diffpose.platform.storage import write_bytes
 from diffpose.preprocessing.mixture_stages import bridging_poses
-from diffpose.preprocessing.people_stages import limits_of, read_tracks
+from diffpose.preprocessing.people_stages import limits_of
 from diffpose.preprocessing.settings import PreprocessSettings
+from diffpose.preprocessing.videos.decode import decode, named_videos
 from diffpose.preprocessing.videos.settings import VideoSource
+from diffpose.preprocessing.videos.track_files import read_tracks
 
 # Left, right, middle: apart also for those who cannot tell red from green.
 _LEFT_COLOUR, _RIGHT_COLOUR, _MIDDLE_COLOUR = (64, 156, 255), (255, 140, 0), (240, 240, 240)

@@ -16,11 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from diffpose.preprocessing.detectors.recorded import RecordedSettings
-from diffpose.preprocessing.videos.decode import named_videos
 from numpy.typing import NDArray
 
-from diffpose.platform.clips import Clip, write_clips
+from diffpose.platform.clips import write_clips
 from diffpose.platform.config import to_yaml
 from diffpose.platform.errors import ConfigError, StoreError
 from diffpose.platform.pose_store import LARGEST_SPAN, PoseStore
@@ -29,7 +27,6 @@ from diffpose.platform.ray_session import ray_session
 from diffpose.platform.storage import (
     find_files,
     join,
-    list_names,
     read_json,
     write_bytes,
 )
@@ -45,6 +42,7 @@ from diffpose.preprocessing.detectors.choice import (
     pixel_detector,
     temperatures,
 )
+from diffpose.preprocessing.detectors.recorded import RecordedSettings
 from diffpose.preprocessing.detectors.simulated import SimulatedDetectorSettings
 from diffpose.preprocessing.mixture_group import mixture_attributes
 from diffpose.preprocessing.mocap.source import SUFFIX
@@ -53,11 +51,16 @@ from diffpose.preprocessing.plan import (
     Probe,
     Span,
     assign_splits,
+    clips_with_status,
     extend_plan,
+    left,
     load_plan,
+    markers,
+    n_clip_rows,
     save_plan,
 )
 from diffpose.preprocessing.settings import MixtureGroupSettings, PreprocessSettings
+from diffpose.preprocessing.videos.decode import named_videos
 from diffpose.preprocessing.videos.settings import VideoSource
 
 
@@ -159,14 +162,14 @@ def detect(settings: PreprocessSettings) -> Summary:
         )
     log = store.log_uri(detect_stages.LOG)
     # Known at once, so that a half-made store can be looked at.
-    write_clips(store.uri, _clips_with_status(plan, _markers(log)))
+    write_clips(store.uri, clips_with_status(plan, markers(log)))
     stages = [
         *detection_stages(settings, uris, temperature),
         detect_stages.make_write_fn(store.uri),
     ]
-    rows = [{"span": span.model_dump_json()} for span in _left(plan, _markers(log))]
-    _run("detect", rows, stages, settings, _n_clip_rows(plan))
-    clips = _clips_with_status(plan, _markers(log))
+    rows = [{"span": span.model_dump_json()} for span in left(plan, markers(log))]
+    _run("detect", rows, stages, settings, n_clip_rows(plan))
+    clips = clips_with_status(plan, markers(log))
     write_clips(store.uri, clips)
     failed = {clip.clip: f"{clip.source}: {clip.error}" for clip in clips if clip.error}
     good = [clip for clip in clips if clip.status == "done"]
@@ -349,12 +352,12 @@ def fit_mixtures(
             "span": span.model_dump_json(),
             "failed_clips": json.dumps([c.clip for c in span.clips if c.clip not in good]),
         }
-        for span in _left(plan, _markers(log))
+        for span in left(plan, markers(log))
     ]
-    _run(f"mixtures/{group}", rows, stages, None, _n_clip_rows(plan), workers)
-    failed = {clip: text for m in _markers(log).values() for clip, text in m["errors"].items()}
+    _run(f"mixtures/{group}", rows, stages, None, n_clip_rows(plan), workers)
+    failed = {clip: text for m in markers(log).values() for clip, text in m["errors"].items()}
     store.group[f"mixtures/{group}"].attrs.update(
-        {"failed_clips": sorted(failed), "complete": len(_markers(log)) == len(plan.spans)}
+        {"failed_clips": sorted(failed), "complete": len(markers(log)) == len(plan.spans)}
     )
     return Summary(len(clips), failed, sum(c.n_rows for c in clips if c.clip not in failed))
 
@@ -376,30 +379,3 @@ def _run(
     with session(settings) if settings else ray_session(workers):
         for done in run_stages(rows, stages, workers):
             progress.advance(int(done["rows"]))
-
-
-def _markers(log_uri: str) -> dict[int, dict[str, Any]]:
-    markers = (read_json(join(log_uri, name)) for name in list_names(log_uri, ".json"))
-    return {marker["span"]: marker for marker in markers}
-
-
-def _left(plan: Plan, markers: dict[int, dict[str, Any]]) -> list[Span]:
-    return [span for span in plan.spans if span.span not in markers or markers[span.span]["errors"]]
-
-
-def _n_clip_rows(plan: Plan) -> int:
-    return sum(clip.n_rows for span in plan.spans for clip in span.clips)
-
-
-def _clips_with_status(plan: Plan, markers: dict[int, dict[str, Any]]) -> list[Clip]:
-    clips = []
-    for span in plan.spans:
-        marker = markers.get(span.span)
-        for clip in span.clips:
-            if marker is None:
-                clips.append(clip)
-                continue
-            error = marker["errors"].get(clip.clip, "")
-            status = "failed" if error else "done"
-            clips.append(clip.model_copy(update={"status": status, "error": error}))
-    return clips

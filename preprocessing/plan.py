@@ -18,7 +18,7 @@ from diffpose.platform.clips import Clip, Split
 from diffpose.platform.config import differences
 from diffpose.platform.errors import StoreError
 from diffpose.platform.pose_store import span_rows_for
-from diffpose.platform.storage import exists, join, read_json, write_json
+from diffpose.platform.storage import exists, join, list_names, read_json, write_json
 from diffpose.preprocessing.seeds import number
 from diffpose.preprocessing.settings import CONTENT_FIELDS, PreprocessSettings, SplitSettings
 
@@ -186,3 +186,34 @@ def _packed(clips: Sequence[Clip], span_rows: int) -> list[list[Clip]]:
         groups[-1].append(clip)
         used += clip.n_rows
     return groups
+
+
+def markers(log_uri: str) -> dict[int, dict[str, Any]]:
+    """Return what was written when each span was done, by the span's number."""
+    found = (read_json(join(log_uri, name)) for name in list_names(log_uri, ".json"))
+    return {marker["span"]: marker for marker in found}
+
+
+def left(plan: Plan, done: dict[int, dict[str, Any]]) -> list[Span]:
+    """Return the spans that are not done, or in which a clip failed."""
+    return [span for span in plan.spans if span.span not in done or done[span.span]["errors"]]
+
+
+def n_clip_rows(plan: Plan) -> int:
+    """Return the rows that clips fill, padding left out."""
+    return sum(clip.n_rows for span in plan.spans for clip in span.clips)
+
+
+def clips_with_status(plan: Plan, done: dict[int, dict[str, Any]]) -> list[Clip]:
+    """Return all clips with how their making went."""
+    clips = []
+    for span in plan.spans:
+        marker = done.get(span.span)
+        for clip in span.clips:
+            if marker is None:
+                clips.append(clip)
+                continue
+            error = marker["errors"].get(clip.clip, "")
+            status = "failed" if error else "done"
+            clips.append(clip.model_copy(update={"status": status, "error": error}))
+    return clips

@@ -12,12 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffpose.preprocessing.detectors.recorded import (
-    RecordedSettings,
-    recorded_heatmaps,
-    recording_of,
-)
-from diffpose.preprocessing.videos.decode import decode
 from numpy.typing import NDArray
 
 from diffpose.model import heatmaps as hm
@@ -28,12 +22,19 @@ from diffpose.platform.errors import DiffPoseError, SourceError
 from diffpose.preprocessing.detect_stages import Row, RowFunction, blank_arrays, fill_rows
 from diffpose.preprocessing.detectors.choice import PixelDetectorSettings, pixel_detector
 from diffpose.preprocessing.detectors.interface import windows_around
-from diffpose.preprocessing.people_stages import VideoTracks, limits_of, read_tracks
+from diffpose.preprocessing.detectors.recorded import (
+    RecordedSettings,
+    recorded_heatmaps,
+    recording_of,
+)
+from diffpose.preprocessing.people_stages import limits_of
 from diffpose.preprocessing.plan import Span
 from diffpose.preprocessing.settings import PreprocessSettings
 from diffpose.preprocessing.videos.cut import cut_windows
+from diffpose.preprocessing.videos.decode import decode
 from diffpose.preprocessing.videos.settings import VideoSource
 from diffpose.preprocessing.videos.sidecar import Truth, read_sidecar, read_truth
+from diffpose.preprocessing.videos.track_files import VideoTracks, read_tracks
 from diffpose.preprocessing.videos.tracking import Track
 
 # Human3.6M's cameras: the focal length is 1.145 times the image width.

@@ -16,7 +16,9 @@ import yaml
 
 from diffpose.jobs.main import JOBS
 from diffpose.platform.config import validate
+from diffpose.platform.detector_settings import TrainDetectorSettings
 from diffpose.platform.training_settings import TrainSettings
+from diffpose.preprocessing.render.settings import FilmSettings
 from diffpose.preprocessing.settings import PreprocessSettings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,6 +35,8 @@ MACHINE = re.compile(r"/(?:work|root)/|/home/[A-Za-z]|pypi\.org|files\.pythonhos
 FILLED = {
     "preprocess": (PreprocessSettings, {"source": {"uri": "recordings"}, "store": "store"}),
     "train": (TrainSettings, {"store": "store", "run": "run"}),
+    "render": (FilmSettings, {"source": {"uri": "recordings"}, "out": "films"}),
+    "train-detector": (TrainDetectorSettings, {"films": "films", "run": "run"}),
 }
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from diffpose.platform.errors import StoreError
+from diffpose.platform.pose_store import LARGEST_SPAN
+from diffpose.preprocessing.detect_stages import motion_clips
 from diffpose.preprocessing.plan import (
     Plan,
     Probe,
@@ -23,26 +26,46 @@ from diffpose.preprocessing.settings import PreprocessSettings, SplitSettings
 SPLITS = ("train", "validation", "test")
 
 
+@dataclass(frozen=True)
+class File:
+    """A motion file: its frame ranges, or why it cannot be read."""
+
+    source: str
+    segments: tuple[tuple[int, int], ...] = ()
+    error: str = ""
+
+
+def extended(
+    plan: Plan | None, made: PreprocessSettings, files: list[File], names: list[str]
+) -> Plan:
+    splits = assign_splits(names, made.split, made.seed)
+    found = [
+        Probe(f.source, motion_clips(made, f.source, splits[f.source], 10.0, f.segments), f.error)
+        for f in files
+    ]
+    return extend_plan(plan, made, found, LARGEST_SPAN)
+
+
 def settings(store: str = "store", **changes: Any) -> PreprocessSettings:
     values = {"source": {"uri": "recordings"}, "store": store, "cameras": {"count": 2}, **changes}
     return PreprocessSettings.model_validate(values)
 
 
-def probes(n: int, longest: int = 30, prefix: str = "walk") -> list[Probe]:
+def probes(n: int, longest: int = 30, prefix: str = "walk") -> list[File]:
     rng = random.Random(n)
     made = []
     for i in range(n):
         cut, end = sorted(rng.sample(range(1, longest + 1), 2))
-        made.append(Probe(f"{prefix}_{i:02d}.bvh", 10.0, ((0, cut), (cut, end))))
+        made.append(File(f"{prefix}_{i:02d}.bvh", ((0, cut), (cut, end))))
     return made
 
 
 def plan_of(
-    found: list[Probe], made: PreprocessSettings | None = None, plan: Plan | None = None
+    found: list[File], made: PreprocessSettings | None = None, plan: Plan | None = None
 ) -> Plan:
     known = sorted(plan.sources()) if plan else []
     names = [*known, *(probe.source for probe in found)]
-    return extend_plan(plan, made or settings(), found, names)
+    return extended(plan, made or settings(), found, names)
 
 
 def check_rows(plan: Plan) -> None:
@@ -85,11 +108,11 @@ def test_rows_of_a_plan() -> None:
 def test_any_order_gives_the_same_plan() -> None:
     found = probes(15)
     names = [probe.source for probe in found]
-    plan = extend_plan(None, settings(), found, names)
+    plan = extended(None, settings(), found, names)
     for seed in range(5):
         random.Random(seed).shuffle(found)
         random.Random(seed + 50).shuffle(names)
-        assert extend_plan(None, settings(), found, names) == plan
+        assert extended(None, settings(), found, names) == plan
 
 
 def test_the_seed_matters() -> None:
@@ -98,7 +121,7 @@ def test_the_seed_matters() -> None:
 
 
 def test_a_long_clip_gets_a_longer_span() -> None:
-    long = Probe("dance.bvh", 10.0, ((0, 150),))
+    long = File("dance.bvh", ((0, 150),))
     plan = plan_of([*probes(4), long], settings(split={"test_share": 0, "validation_share": 0}))
     assert plan.span_rows == 64
     check_rows(plan)
@@ -108,14 +131,14 @@ def test_a_long_clip_gets_a_longer_span() -> None:
 
 
 def test_a_clip_of_exactly_a_span() -> None:
-    exact = [Probe(f"a{i}.bvh", 10.0, ((0, 64),)) for i in range(2)]
+    exact = [File(f"a{i}.bvh", ((0, 64),)) for i in range(2)]
     plan = plan_of(exact, settings(cameras={"count": 1}))
     check_rows(plan)
     assert [(span.n_rows, len(span.clips)) for span in plan.spans] == [(64, 1), (64, 1)]
 
 
 def test_many_rows_get_larger_spans() -> None:
-    many = [Probe(f"a{i}.bvh", 10.0, ((0, 1000),)) for i in range(6)]
+    many = [File(f"a{i}.bvh", ((0, 1000),)) for i in range(6)]
     plan = plan_of(many)  # 12000 rows
     assert plan.span_rows == 256
     check_rows(plan)
@@ -124,7 +147,7 @@ def test_many_rows_get_larger_spans() -> None:
 def test_extending_keeps_rows_and_appends() -> None:
     old = plan_of(probes(10))
     # The new names sort before the old ones, and there are enough for larger spans.
-    new = [Probe(f"aa_{i}.bvh", 10.0, ((0, 400),)) for i in range(20)]
+    new = [File(f"aa_{i}.bvh", ((0, 400),)) for i in range(20)]
     plan = plan_of(new, plan=old)
     check_rows(plan)
     assert plan.spans[: len(old.spans)] == old.spans
@@ -141,13 +164,13 @@ def test_extending_by_nothing_changes_nothing() -> None:
 
 
 def test_unreadable_files_are_recorded_and_retried() -> None:
-    bad = [Probe("zz_1.bvh", error="no skeleton"), Probe("zz_2.bvh", error="empty")]
+    bad = [File("zz_1.bvh", error="no skeleton"), File("zz_2.bvh", error="empty")]
     plan = plan_of([*probes(4), *bad])
     assert plan.unreadable == {"zz_1.bvh": "no skeleton", "zz_2.bvh": "empty"}
     assert plan.sources().isdisjoint(plan.unreadable)  # so the next run probes them again
     names = [*plan.sources(), "zz_1.bvh", "zz_2.bvh"]
-    again = [Probe("zz_1.bvh", 10.0, ((0, 12),)), Probe("zz_2.bvh", error="still empty")]
-    retried = extend_plan(plan, settings(), again, names)
+    again = [File("zz_1.bvh", ((0, 12),)), File("zz_2.bvh", error="still empty")]
+    retried = extended(plan, settings(), again, names)
     assert retried.unreadable == {"zz_2.bvh": "still empty"}
     assert retried.spans[: len(plan.spans)] == plan.spans
     assert {c.source for s in retried.spans[len(plan.spans) :] for c in s.clips} == {"zz_1.bvh"}
@@ -155,14 +178,14 @@ def test_unreadable_files_are_recorded_and_retried() -> None:
 
 
 def test_nothing_readable() -> None:
-    plan = plan_of([Probe("a.bvh", error="broken")])
+    plan = plan_of([File("a.bvh", error="broken")])
     assert (plan.n_rows, plan.spans, plan.unreadable) == (0, [], {"a.bvh": "broken"})
 
 
 def test_saved_plan_round_trip(tmp_path: Path) -> None:
     made = settings(str(tmp_path / "store"))
     assert load_plan(made) is None
-    plan = plan_of([*probes(6), Probe("zz.bvh", error="broken")], made)
+    plan = plan_of([*probes(6), File("zz.bvh", error="broken")], made)
     save_plan(made.store, plan)
     assert load_plan(made) == plan
     # What does not change the rows may change between runs.
