@@ -47,7 +47,7 @@ class DemoSettings(Settings):
     """The whole way on the project's own motion."""
 
     folder: str = Field("demo", description="where everything goes")
-    takes_per_action: int = Field(8, ge=3, description="motions per action")
+    takes_per_action: int = Field(6, ge=3, description="motions per action")
     duration_s: float = Field(8.0, gt=0.5, description="length of a motion")
     workers: int = Field(2, ge=1, description="tasks and training workers at once")
     encoder_epochs: int | None = Field(None, ge=1, description="default: the recipe's")

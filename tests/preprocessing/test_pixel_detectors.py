@@ -10,6 +10,7 @@ import pytest
 import torch
 import transformers
 from onnx import TensorProto, helper, numpy_helper
+from pose_models import heatmap_model, vitpose_model
 
 from diffpose.platform.config import validate
 from diffpose.platform.errors import SourceError
@@ -23,16 +24,8 @@ WINDOWS = np.array([[100.0, 50.0, 1.5, 1.5], [-20.0, 10.0, 0.5, 0.5]], dtype=np.
 
 @pytest.fixture(scope="module")
 def vitpose_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    backbone = transformers.VitPoseBackboneConfig(
-        image_size=[256, 192], patch_size=[16, 16], hidden_size=32, num_hidden_layers=1,
-        num_attention_heads=2, num_experts=1, out_indices=[1],
-    )  # fmt: skip
-    config = transformers.VitPoseConfig(
-        backbone_config=backbone, num_labels=17, use_simple_decoder=True, scale_factor=4
-    )
     folder = tmp_path_factory.mktemp("vitpose")
-    transformers.VitPoseForPoseEstimation(config).save_pretrained(folder)
+    vitpose_model(folder)
     return folder
 
 
@@ -101,24 +94,6 @@ def test_rtdetr_finds_boxes_in_the_frame(tmp_path: Path) -> None:
         assert (np.diff(rows[:, 4]) <= 0).all()
     strict = RtDetrFinder(str(tmp_path), threshold=0.999).find(frames)
     assert [rows.shape for rows in strict] == [(0, 5), (0, 5)]
-
-
-def heatmap_model(path: Path, n_joints: int = 17, rows: int = 64, columns: int = 48) -> None:
-    """Every joint's heatmap is the red channel, averaged over 4 x 4 pixels."""
-    weights = np.zeros((n_joints, 3, 4, 4), np.float32)
-    weights[:, 0] = 1 / 16
-    node = helper.make_node("Conv", ["image", "w"], ["heatmaps"], strides=[4, 4])
-    image = ["n", 3, 4 * rows, 4 * columns]
-    heatmaps = ["n", n_joints, rows, columns]
-    graph = helper.make_graph(
-        [node],
-        "pose",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, image)],
-        [helper.make_tensor_value_info("heatmaps", TensorProto.FLOAT, heatmaps)],
-        [numpy_helper.from_array(weights, "w")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.save(model, path)
 
 
 def simcc_model(path: Path, n_joints: int = 17) -> None:
