@@ -42,8 +42,12 @@ def write_film(
         stream.pix_fmt = pix_fmt
         stream.codec_context.gop_size = gop
         stream.codec_context.thread_count = 1
-        if options:
-            stream.options = options
+        chosen = dict(options or {})
+        if codec == "libx264":  # its look-ahead reads memory that nobody wrote
+            given = chosen.get("x264-params")
+            chosen["x264-params"] = "rc-lookahead=0" + (f":{given}" if given else "")
+        if chosen:
+            stream.options = chosen
         if times_ms is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         if rotation:

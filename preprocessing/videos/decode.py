@@ -6,6 +6,8 @@ follows its predecessor at the average rate. Packets that give no frame and no e
 and told at the end. The first packet that cannot be decoded, or the first
 frame of another size, ends a video: frames before it are given, then DamagedVideoError is raised.
 Packets that fail before the first frame (a recording that begins between keyframes) are skipped.
+Pixels are those that are stored: a sample aspect ratio other than 1 is not undone, and a mirroring
+display matrix counts as a turn.
 """
 
 from __future__ import annotations
@@ -29,6 +31,10 @@ __all__ = [
 ]  # fmt: skip
 # Packets in a row that may give no frame; encoders delay by some dozens at most.
 _PATIENCE = 2000
+# Formats with time stamps on some packets only: those between depend on where reading began.
+_PARTLY_STAMPED = ("mpeg", "mpegvideo", "h264", "hevc", "m4v")
+# How far before the wanted moment to seek, one after the other; None: decode from the begin.
+_STEPS_BACK_S: tuple[float | None, ...] = (0.0, 2.0, 10.0, 60.0, None)
 
 
 class DamagedVideoError(SourceError):
@@ -180,11 +186,13 @@ def decode(
             left -= 1
         image = nothing
         if pixels:
-            rgb = reformatter.reformat(one.frame, format="rgb24")
+            rgb = reformatter.reformat(one.frame, format="rgb24", threads=1)
             image = np.asarray(rgb.to_ndarray())
             if one.rotation:
                 image = np.ascontiguousarray(np.rot90(image, one.rotation // 90))
         yield Frame(stamp, one.time_s, image)
+        if left == 0:  # the next packet may be the damage, which is none of the caller's
+            return
 
 
 def choose_frames(
@@ -215,14 +223,41 @@ class _Decoded:
     rotation: int
 
 
-def _decoded(  # noqa: PLR0912, PLR0915 - one loop over packets, one way out for each damage
-    uri: str, first_pts: int | None, limits: Limits
+def _decoded(uri: str, first_pts: int | None, limits: Limits) -> Iterator[_Decoded]:
+    """Yield frames in order; with ``first_pts`` from the one of that time stamp or one before it.
+
+    A seek may land too late: containers that index decoding times or bytes (AVI, MPEG), and open
+    groups of pictures, whose first frames need the group before. Then it is repeated further back.
+    """
+    if first_pts is None:
+        yield from _decoded_from(uri, None, None, limits)
+        return
+    for back_s in _STEPS_BACK_S:
+        frames = _decoded_from(uri, first_pts, back_s, limits)
+        try:
+            first = next(frames, None)
+        except SourceError:
+            if back_s is None:
+                raise
+            continue
+        if back_s is None or (first is not None and first.pts <= first_pts):
+            if first is not None:
+                yield first
+                yield from frames
+            return
+        frames.close()  # type: ignore[attr-defined]
+
+
+def _decoded_from(  # noqa: PLR0912, PLR0915 - one loop over packets, one way out for each damage
+    uri: str, first_pts: int | None, back_s: float | None, limits: Limits
 ) -> Iterator[_Decoded]:
     """Yield frames as the decoder gives them; DamagedVideoError where it cannot go on."""
     with opened(uri, limits) as (container, stream):
-        if first_pts is not None:
+        seekable = container.format.name not in _PARTLY_STAMPED
+        if first_pts is not None and back_s is not None and seekable:
+            target = first_pts - round(back_s / float(stream.time_base))
             try:
-                container.seek(first_pts, stream=stream, backward=True)
+                container.seek(target, stream=stream, backward=True)
             except BROKEN as error:
                 raise SourceError(f"{uri}: cannot seek: {cause(error)}.") from None
         base = float(stream.time_base)
@@ -241,7 +276,8 @@ def _decoded(  # noqa: PLR0912, PLR0915 - one loop over packets, one way out for
                 break
             if packet is None:
                 break
-            n_packets += 1 if packet.size else 0
+            # an edit list hides frames that are only decoded for others
+            n_packets += 1 if packet.size and not packet.is_discard else 0
             try:
                 frames = packet.decode()
             except BROKEN as error:
@@ -276,13 +312,17 @@ def _decoded(  # noqa: PLR0912, PLR0915 - one loop over packets, one way out for
                 previous = stamp
                 reason = ""
                 count += 1
-                rotation = round(float(frame.rotation) / 90) * 90 % 360
-                yield _Decoded(frame, stamp, (stamp - start) * base, rotation)
+                yield _Decoded(frame, stamp, (stamp - start) * base, _turn(frame.rotation))
         # pictures in two fields come in two packets; some of those without a picture are no damage
         if not reason and first_pts is None and 0.55 * n_packets < count < n_packets:
             reason = f"{n_packets - count} of {n_packets} packets gave no frame"
         if reason:
             raise _damaged(uri, reason, count, previous, start, base)
+
+
+def _turn(angle_deg: int) -> int:
+    """Return the whole quarter turns of a display matrix; a matrix of zeros gives no angle."""
+    return round(angle_deg / 90) * 90 % 360 if -180 <= angle_deg <= 180 else 0
 
 
 def _packets(container: Any, stream: Any) -> Iterator[Any]:

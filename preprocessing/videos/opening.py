@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import av
-import fsspec
 
 from diffpose.platform.errors import SourceError
 from diffpose.platform.storage import filesystem, is_local
@@ -74,7 +74,9 @@ def _videos_at(uri: str) -> list[str]:
             return [path if is_local(uri) else uri]
         else:
             raise SourceError(f"There is no file or folder {uri!r}.")
-    except (OSError, PermissionError) as error:
+    except SourceError:
+        raise
+    except Exception as error:  # each remote file system has errors of its own
         raise SourceError(f"{uri!r} cannot be listed: {error}") from None
     if not names:
         raise SourceError(
@@ -99,8 +101,9 @@ def opened(uri: str, limits: Limits) -> Iterator[tuple[Any, Any]]:
                     raise SourceError(f"{uri} is empty (0 bytes).")
                 container = stack.enter_context(av.open(uri))
             else:
-                file = stack.enter_context(fsspec.open(uri, "rb"))
-                container = stack.enter_context(av.open(file))
+                container = stack.enter_context(av.open(_remote(uri, stack)))
+        except SourceError:
+            raise
         except BROKEN as error:
             raise SourceError(f"{uri} cannot be opened as a video: {cause(error)}.") from None
         stream = _video_stream(uri, container)
@@ -115,6 +118,57 @@ def opened(uri: str, limits: Limits) -> Iterator[tuple[Any, Any]]:
         # explode: what is broken must not come out as a frame that looks like one
         context.options = {"max_pixels": str(limits.max_pixels), "err_detect": "explode"}
         yield container, stream
+
+
+class _RemoteFile:
+    """A remote file whose own errors come out as OSError, while PyAV reads it, too."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def read(self, n_bytes: int) -> bytes:
+        return bytes(self._guarded(self._file.read, n_bytes))
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return int(self._guarded(self._file.seek, offset, whence))
+
+    def tell(self) -> int:
+        return int(self._guarded(self._file.tell))
+
+    @staticmethod
+    def _guarded(call: Callable[..., Any], *arguments: int) -> Any:
+        try:
+            return call(*arguments)
+        except Exception as error:
+            raise OSError(cause(error)) from None
+
+
+def _remote(uri: str, stack: contextlib.ExitStack) -> Any:
+    """Open a remote file; what its server does not give in parts is first copied to this machine.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    fs, path = filesystem(uri)
+    try:
+        file = stack.enter_context(fs.open(path, "rb"))
+        if _gives_parts(file):
+            return _RemoteFile(file)
+        copy = stack.enter_context(tempfile.NamedTemporaryFile())  # noqa: SIM115 - it is one
+        fs.get_file(path, copy.name)
+        return copy.name
+    except Exception as error:  # each remote file system has errors of its own
+        raise SourceError(f"{uri} cannot be read: {cause(error)}.") from None
+
+
+def _gives_parts(file: Any) -> bool:
+    try:
+        file.seek(max(int(file.seek(0, 2)) - 1, 0))
+        file.read(1)
+        file.seek(0)
+    except Exception:
+        return False
+    return True
 
 
 def cause(error: BaseException) -> str:

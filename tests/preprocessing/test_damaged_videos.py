@@ -289,3 +289,29 @@ def test_a_real_picture_is_a_film_of_one_frame(tmp_path: Path) -> None:
     (frame,) = decode(str(tmp_path / "still.jpg"))
     assert frame.pixels.shape == (48, 64, 3)
     assert abs(int(frame.pixels.mean()) - 120) <= 2
+
+
+def test_asking_for_the_frames_before_a_damage_raises_nothing(tmp_path: Path) -> None:
+    """A clip that ends where the damage begins is a whole clip."""
+    from diffpose.platform.errors import SourceError
+    from diffpose.preprocessing.videos.decode import decode
+
+    data = write_film(tmp_path / "good.mkv", n_frames=60).read_bytes()
+    path = tmp_path / "bad.mkv"
+    n_damaged = 0
+    for seed in range(12):
+        changed = bytearray(data)
+        changed[random.Random(seed).randrange(len(data) // 3, len(data) * 9 // 10)] ^= 255
+        path.write_bytes(changed)
+        before: list[int] = []
+        try:
+            for frame in decode(str(path), pixels=False):
+                before.append(frame.pts)  # noqa: PERF401 - those before the error are kept
+        except SourceError:
+            n_damaged += 1
+        if before:
+            again = decode(
+                str(path), first_pts=before[0], stop_pts=before[-1] + 1, wanted=set(before)
+            )
+            assert [frame.pts for frame in again] == before
+    assert n_damaged >= 4

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -223,3 +225,116 @@ def test_the_moving_block_is_where_it_was_drawn(tmp_path: Path) -> None:
     path = write_film(tmp_path / "a.mkv", codec="ffv1", pix_fmt="bgr0")
     for i, frame in enumerate(decode(str(path))):
         np.testing.assert_array_equal(frame.pixels, picture(i, 64, 96))
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("a.mp4", "libx264", {"bf": "3", "x264-params": "open-gop=1"}),
+        ("a.ts", "libx264", {"bf": "3"}),
+        ("a.avi", "mpeg4", {"bf": "2"}),
+        ("a.mpg", "mpeg2video", {"bf": "2"}),
+        ("a.mkv", "libx264", {"bf": "3"}),
+    ],
+)
+def test_every_frame_can_be_reached(
+    tmp_path: Path, name: str, codec: str, options: dict[str, str]
+) -> None:
+    path = write_film(tmp_path / name, n_frames=60, gop=12, codec=codec, options=options)
+    whole = list(decode(str(path)))
+    assert len(whole) == 60
+    for i in range(57):
+        first, stop = whole[i].pts, whole[i + 3].pts
+        found = list(decode(str(path), first_pts=first, stop_pts=stop))
+        assert [f.pts for f in found] == [f.pts for f in whole[i : i + 3]], i
+        for one, other in zip(found, whole[i : i + 3], strict=True):
+            np.testing.assert_array_equal(one.pixels, other.pixels)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.ts", "libx264"), ("a.mpg", "mpeg2video")])
+def test_parts_of_streams_without_an_index_join_to_the_whole(
+    tmp_path: Path, name: str, codec: str
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (7, 96, 128, 3), dtype=np.uint8)
+    path = write_film(
+        tmp_path / name,
+        n_frames=300,
+        size=(96, 128),
+        codec=codec,
+        gop=25,
+        options={"bf": "2"},
+        frame=lambda i, rows, columns: noise[i % 7],
+    )
+    parts = keyframe_segments(inspect_video(str(path)), 75)
+    assert len(parts) >= 3
+    joined = [
+        frame.pts
+        for first, stop in parts
+        for frame in decode(str(path), first_pts=first, stop_pts=stop, pixels=False)
+    ]
+    assert joined == [frame.pts for frame in decode(str(path), pixels=False)]
+    assert len(joined) == 300
+
+
+def test_what_an_edit_list_hides_is_no_damage(tmp_path: Path) -> None:
+    source = write_film(tmp_path / "source.mp4", n_frames=50, gop=25, options={"bf": "2"})
+    trimmed = tmp_path / "trimmed.mp4"
+    with av.open(str(source)) as given, av.open(str(trimmed), "w") as output:
+        stream = given.streams.video[0]
+        target = output.add_stream_from_template(stream)
+        shift = round(0.4 / stream.time_base)
+        for packet in given.demux(stream):
+            if packet.size:
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                packet.stream = target
+                output.mux(packet)
+    assert len(list(decode(str(trimmed)))) == len(bare(trimmed)) == 40
+
+
+def test_phones_display_matrices(tmp_path: Path) -> None:
+    plain = write_film(tmp_path / "plain.mp4")
+    data = plain.read_bytes()
+    at = data.find(b"tkhd") + 44
+    expected = next(decode(str(plain))).pixels
+    # rows of the matrix say where x and y go: here x becomes y, and y becomes -x
+    for name, matrix, turns in (
+        ("portrait.mp4", (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30), -1),
+        ("nothing.mp4", (0,) * 9, 0),
+    ):
+        path = tmp_path / name
+        path.write_bytes(data[:at] + struct.pack(">9i", *matrix) + data[at + 36 :])
+        found = next(decode(str(path))).pixels
+        np.testing.assert_array_equal(found, np.rot90(expected, turns))
+
+
+@pytest.mark.parametrize("status", [403, 500, 200])
+def test_servers_that_refuse_or_know_no_ranges(tmp_path: Path, status: int) -> None:
+    path = write_film(tmp_path / "a.mp4", n_frames=12)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.do_HEAD()
+            if status == 200:
+                with contextlib.suppress(OSError):  # clients may hang up early
+                    self.wfile.write(path.read_bytes())
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        uri = f"http://127.0.0.1:{server.server_port}/a.mp4"
+        if status == 200:
+            assert len(list(decode(uri))) == 12
+            return
+        for look in (named_videos, inspect_video):
+            with pytest.raises(SourceError, match=r"a\.mp4"):
+                look(uri)
+    finally:
+        server.shutdown()
+        server.server_close()
