@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffpose.preprocessing.detectors.recorded import RecordedSettings
 from numpy.typing import NDArray
 
 from diffpose.model import heatmaps as hm
@@ -16,6 +15,7 @@ from diffpose.model.camera import project
 from diffpose.preprocessing.detect_stages import Row, RowFunction
 from diffpose.preprocessing.detectors.choice import pixel_detector
 from diffpose.preprocessing.detectors.examples import person_boxes
+from diffpose.preprocessing.detectors.recorded import RecordedSettings
 from diffpose.preprocessing.detectors.simulated import SimulatedDetectorSettings
 from diffpose.preprocessing.plan import Span
 from diffpose.preprocessing.settings import PreprocessSettings

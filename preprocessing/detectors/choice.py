@@ -7,9 +7,6 @@ import json
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
-from diffpose.preprocessing.detectors.onnx_pose import OnnxPoseSettings
-from diffpose.preprocessing.detectors.recorded import RecordedSettings
-from diffpose.preprocessing.detectors.vitpose import VitPoseSettings
 from numpy.typing import NDArray
 from pydantic import Discriminator, Tag
 
@@ -23,7 +20,10 @@ from diffpose.preprocessing.detectors.bundled import (
     load_weights,
 )
 from diffpose.preprocessing.detectors.interface import HeatmapDetector, PersonFinder
+from diffpose.preprocessing.detectors.onnx_pose import OnnxPoseSettings
+from diffpose.preprocessing.detectors.recorded import RecordedSettings
 from diffpose.preprocessing.detectors.simulated import VERSION, SimulatedDetectorSettings
+from diffpose.preprocessing.detectors.vitpose import VitPoseSettings
 from diffpose.preprocessing.videos.settings import PeopleSettings
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from diffpose.preprocessing.videos.decode import decode
 from numpy.typing import NDArray
 
 from diffpose.model.camera import project
 from diffpose.platform.detector_examples import CROP_PADDING, CROP_SIZE, FRAME_SIDE, Examples
 from diffpose.platform.errors import SourceError
 from diffpose.preprocessing.videos.cut import cut_windows
+from diffpose.preprocessing.videos.decode import decode
 from diffpose.preprocessing.videos.sidecar import Truth, read_sidecar, read_truth
 
 # Whole frames are for the person finder, which needs fewer than the crops.
