@@ -24,7 +24,7 @@ from diffpose.platform.config import validate
 from diffpose.platform.errors import RunError, StoreError
 from diffpose.platform.observations import read_observations
 from diffpose.platform.pose_store import PoseStore
-from diffpose.platform.training import _as_ours
+from diffpose.platform.training import error_of_ours
 from diffpose.platform.training_settings import TrainSettings
 
 pytestmark = pytest.mark.cluster
@@ -114,10 +114,10 @@ def test_a_worker_s_error_is_found_in_what_ray_raises() -> None:
     class FailedError(Exception):
         worker_failures: ClassVar[dict[int, Exception]] = {1: RunError("the loss is nan")}
 
-    found = _as_ours(FailedError("2 workers failed"))
+    found = error_of_ours(FailedError("2 workers failed"))
     assert isinstance(found, RunError)
     assert str(found) == "the loss is nan"
-    assert "ZeroDivisionError" in str(_as_ours(ZeroDivisionError("x")))
+    assert "ZeroDivisionError" in str(error_of_ours(ZeroDivisionError("x")))
 
 
 def test_evaluation_is_repeatable_and_right(
