@@ -76,7 +76,12 @@ def benchmark(settings: BenchmarkSettings) -> None:
         "## The bundled detector",
         "",
         "```",
-        f"python benchmarks/bundled_detector.py {' '.join(sys.argv[1:])}".rstrip(),
+        "python benchmarks/bundled_detector.py folder=runs/bundled_detector"
+        + "".join(
+            f" {name}={getattr(settings, name)}"
+            for name in ("mirror", "weights")
+            if getattr(settings, name)
+        ),  # fmt: skip
         "```",
         "",
         f"{result['report_frames']} frames of {Path(motion).name} motions, bodies, looks and "
