@@ -72,16 +72,16 @@ def benchmark(settings: BenchmarkSettings) -> None:
     joints = result["joints"]
     half, most = result["coverage"]["50%"], result["coverage"]["90%"]
     trained = load_weights(settings.weights).description["trained"]
+    given = "".join(
+        f" {name}={getattr(settings, name)}"
+        for name in ("mirror", "weights")
+        if getattr(settings, name)
+    )
     lines = [
         "## The bundled detector",
         "",
         "```",
-        "python benchmarks/bundled_detector.py folder=runs/bundled_detector"
-        + "".join(
-            f" {name}={getattr(settings, name)}"
-            for name in ("mirror", "weights")
-            if getattr(settings, name)
-        ),  # fmt: skip
+        f"python benchmarks/bundled_detector.py folder=runs/bundled_detector{given}",
         "```",
         "",
         f"{result['report_frames']} frames of {Path(motion).name} motions, bodies, looks and "
