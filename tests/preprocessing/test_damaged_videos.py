@@ -42,7 +42,9 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
         found["error"] = str(error)
     result[path.name] = found
     Path(sys.argv[2]).write_text(json.dumps(result))
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+# not getrusage: its peak is that of the process that started this one, if that was larger
+lines = Path("/proc/self/status").read_text().splitlines()
+peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**20
 Path(sys.argv[2]).write_text(json.dumps({**result, "peak_gb": peak}))
 """
 
