@@ -18,6 +18,8 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.special import erf
 
+from diffpose.model.drawing import draw_cells
+
 HEIGHT, WIDTH = 64, 48
 N_MODE_VALUES = 7  # what summarise() says of a joint: see there
 CROP_PADDING = 1.25  # the person box is widened by this factor, as top-down detectors do
@@ -74,6 +76,8 @@ def sample(
     crops: NDArray[np.floating],
     n_draws: int,
     seeds: NDArray[np.uint64],
+    *,
+    stratified: bool = False,
 ) -> NDArray[np.float32]:
     """Draw 2D positions: a cell by its probability (inverse CDF), then evenly within the cell.
 
@@ -82,9 +86,12 @@ def sample(
         crops: (R, 4).
         n_draws: S.
         seeds: (R,), one per row, so that a row's draws do not depend on its neighbours.
+        stratified: one draw from each of S equally probable parts of a joint's heatmap instead of
+            iid draws: lower variance; a joint's draws are then not independent of each other, the
+            joints of a draw still are.
 
     Returns:
-        (R, S, J, 2) in pixels.
+        (R, S, J, 2) in pixels; a view of (R, J, 2, S).
 
     Raises:
         ValueError: a heatmap is empty (names row and joint).
@@ -92,9 +99,9 @@ def sample(
     _refuse_empty(heatmaps)
     rows, joints = heatmaps.shape[:2]
     cells = heatmaps.reshape(rows, joints, HEIGHT * WIDTH)
-    draws = np.empty((rows, n_draws, joints, 2), dtype=np.float32)
-    _sample_cells(cells, crops.astype(np.float64), seeds.astype(np.uint64), draws)
-    return draws
+    draws = np.empty((rows, joints, 2, n_draws), dtype=np.float32)
+    draw_cells(cells, WIDTH, crops.astype(np.float64), seeds.astype(np.uint64), stratified, draws)
+    return draws.transpose(0, 3, 1, 2)
 
 
 def summarise(
@@ -134,44 +141,6 @@ def _refuse_empty(heatmaps: NDArray[np.uint8]) -> None:
     if len(empty):
         row, joint = empty[0]
         raise ValueError(f"The heatmap of row {row}, joint {joint} is empty (all cells are 0).")
-
-
-@njit(cache=True, inline="always")
-def _scramble(value):  # type: ignore[no-untyped-def]
-    """splitmix64's finaliser (Steele et al., OOPSLA 2014): a counter becomes random bits."""
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
-
-
-@njit(cache=True)
-def _sample_cells(cells, crops, seeds, draws):  # type: ignore[no-untyped-def]
-    golden = np.uint64(0x9E3779B97F4A7C15)
-    n_rows, n_joints, n_cells = cells.shape
-    cumulative = np.empty(n_cells, dtype=np.int64)
-    for r in range(n_rows):
-        for j in range(n_joints):
-            total = np.int64(0)
-            for c in range(n_cells):
-                total += np.int64(cells[r, j, c])
-                cumulative[c] = total
-            state = _scramble(seeds[r] + golden * np.uint64(j + 1))
-            for s in range(draws.shape[1]):
-                state += golden
-                bits = _scramble(state)
-                # 32 bits choose the cell, 16 each the place within it
-                target = (np.int64(bits >> np.uint64(32)) * total) >> np.int64(32)
-                low, high = 0, n_cells - 1
-                while low < high:
-                    middle = (low + high) >> 1
-                    if cumulative[middle] > target:
-                        high = middle
-                    else:
-                        low = middle + 1
-                across = (np.float64((bits >> np.uint64(16)) & np.uint64(0xFFFF)) + 0.5) / 65536.0
-                down = (np.float64(bits & np.uint64(0xFFFF)) + 0.5) / 65536.0
-                draws[r, s, j, 0] = crops[r, 0] + crops[r, 2] * (low % WIDTH + across)
-                draws[r, s, j, 1] = crops[r, 1] + crops[r, 3] * (low // WIDTH + down)
 
 
 # numba inlines one loop nest: hence the one long function

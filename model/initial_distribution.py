@@ -21,7 +21,8 @@ from torch import Tensor
 from diffpose.model import camera as cam
 from diffpose.model import heatmaps as hm
 from diffpose.model.detections import Detections
-from diffpose.model.skeleton import ROOT
+from diffpose.model.drawing import draw_bins, draw_normal, place_in_space
+from diffpose.model.skeleton import N_JOINTS, ROOT
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,13 @@ def take_rows(observations: Observations, which: slice | NDArray[np.bool_]) -> O
 class DepthPrior(Protocol):
     """Where z comes from."""
 
-    def draw(self, bridge_mm: Tensor, n_draws: int, generator: torch.Generator) -> Tensor:
-        """Return z draws in mm, (B, S, 17), for frames whose bridging poses are (B, 17, 3)."""
+    def draw(
+        self, bridge_mm: Tensor, n_draws: int, seeds: NDArray[np.uint64]
+    ) -> NDArray[np.float32]:
+        """Return z draws in mm, (B, 17, S), for frames with bridging poses (B, 17, 3), seeds (B,).
+
+        A frame's draws depend on its pose and its seed alone.
+        """
         ...
 
     def mean(self, bridge_mm: Tensor) -> Tensor:
@@ -128,10 +134,14 @@ class EncoderDepth:
 
     sigma_mm: Tensor
 
-    def draw(self, bridge_mm: Tensor, n_draws: int, generator: torch.Generator) -> Tensor:
+    def draw(
+        self, bridge_mm: Tensor, n_draws: int, seeds: NDArray[np.uint64]
+    ) -> NDArray[np.float32]:
         """Draw around the bridging pose's z, which is the encoder's."""
-        noise = torch.randn((len(bridge_mm), n_draws, self.sigma_mm.shape[0]), generator=generator)
-        return bridge_mm[:, None, :, 2] + noise * self.sigma_mm
+        mean = bridge_mm[..., 2].numpy()
+        draws = np.empty((*mean.shape, n_draws), dtype=np.float32)
+        draw_normal(mean, self.sigma_mm.double().numpy(), seeds, draws)
+        return draws
 
     def mean(self, bridge_mm: Tensor) -> Tensor:
         """Return the encoder's z."""
@@ -160,15 +170,14 @@ class HistogramDepth:
             counts.append(n.astype(np.float64))
         return HistogramDepth(torch.tensor(np.array(edges)), torch.tensor(np.array(counts)))
 
-    def draw(self, bridge_mm: Tensor, n_draws: int, generator: torch.Generator) -> Tensor:
+    def draw(
+        self, bridge_mm: Tensor, n_draws: int, seeds: NDArray[np.uint64]
+    ) -> NDArray[np.float32]:
         """Draw bins by frequency, then evenly within the bin; the bridging pose plays no part."""
-        n_joints, n_bins = self.counts.shape
-        n = len(bridge_mm) * n_draws
-        bins = torch.multinomial(self.counts, n, replacement=True, generator=generator)
-        place = torch.rand((n_joints, n), generator=generator, dtype=torch.float64)
-        width = (self.edges_mm[:, -1] - self.edges_mm[:, 0]) / n_bins
-        z = self.edges_mm[:, :1] + (bins + place) * width[:, None]
-        return z.T.reshape(len(bridge_mm), n_draws, n_joints).to(torch.float32)
+        draws = np.empty((len(bridge_mm), len(self.counts), n_draws), dtype=np.float32)
+        cumulative = self.counts.double().cumsum(dim=1).numpy()
+        draw_bins(self.edges_mm.double().numpy(), cumulative, seeds, draws)
+        return draws
 
     def mean(self, bridge_mm: Tensor) -> Tensor:
         """Return the mean z per joint."""
@@ -183,6 +192,8 @@ def draw_poses(
     depth: DepthPrior,
     n_draws: int,
     seeds: NDArray[np.uint64],
+    *,
+    stratified: bool = False,
 ) -> Tensor:
     """Draw poses from H_K.
 
@@ -193,28 +204,30 @@ def draw_poses(
         depth: the prior of z.
         n_draws: S.
         seeds: (B,), one per frame; a frame's draws do not depend on the batch it is in.
+        stratified: places from equally probable parts of the heatmaps instead of iid
+            (heatmaps.sample).
 
     Returns:
-        (B, S, 17, 3) in mm, root-relative camera frame, the root exactly 0.
+        (B, S, 17, 3) in mm, root-relative camera frame, the root exactly 0; a view of
+        coordinate-major memory (B, 17, 3, S), which the fits take as it is.
 
     Raises:
         ValueError: no heatmaps, or an empty one.
     """
     if observations.heatmaps is None:
         raise ValueError("H_K is drawn from heatmaps, but these observations carry none.")
-    pixels = hm.sample(observations.heatmaps, observations.crops, n_draws, seeds)
-    z = torch.cat(
-        [
-            depth.draw(bridge_mm[i : i + 1], n_draws, torch.Generator().manual_seed(_signed(seed)))
-            for i, seed in enumerate(seeds)
-        ]
+    seeds = seeds.astype(np.uint64)
+    bridge_mm = bridge_mm.detach().cpu()
+    pixels = hm.sample(
+        observations.heatmaps, observations.crops, n_draws, seeds, stratified=stratified
     )
-    translation = observations.detections().translation_mm(bridge_mm)
-    camera = torch.from_numpy(observations.camera)
-    drawn_rays = cam.rays_from_pixels(torch.from_numpy(pixels), camera[:, None])
-    poses = cam.back_project(drawn_rays, z, translation[:, None].expand(-1, n_draws, -1))
-    poses[..., ROOT, :] = 0.0
-    return poses
+    translation = observations.detections().translation_mm(bridge_mm).numpy()
+    poses = np.empty((len(pixels), N_JOINTS, 3, n_draws), dtype=np.float32)
+    place_in_space(
+        pixels.transpose(0, 2, 3, 1), depth.draw(bridge_mm, n_draws, seeds),
+        observations.camera.astype(np.float32), translation, ROOT, poses,
+    )  # fmt: skip
+    return torch.from_numpy(poses).permute(0, 3, 1, 2)
 
 
 def mean_pose(observations: Observations, bridge_mm: Tensor, depth: DepthPrior) -> Tensor:
@@ -225,8 +238,3 @@ def mean_pose(observations: Observations, bridge_mm: Tensor, depth: DepthPrior) 
     pose = cam.back_project(mean_rays, depth.mean(bridge_mm), seen.translation_mm(bridge_mm))
     pose[..., ROOT, :] = 0.0
     return pose
-
-
-def _signed(seed: np.uint64) -> int:
-    """Torch seeds are signed 64-bit."""
-    return int(seed) & 0x7FFF_FFFF_FFFF_FFFF

@@ -292,7 +292,10 @@ class Lifter:
         seeds: NDArray[np.uint64],
     ) -> tuple[Tensor, Tensor]:
         spec = self.mixture_spec
-        draws = hk.draw_poses(observations, bridge_mm, self.depth, spec.n_draws, seeds)
+        draws = hk.draw_poses(
+            observations, bridge_mm, self.depth, spec.n_draws, seeds,
+            stratified=spec.sampling == "stratified",
+        )  # fmt: skip
         fitted = fit_mixtures(draws, spec, seeds)
         mus, noises = [], []
         for i, seed in enumerate(seeds):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from diffpose.model import procrustes
+
 Poses = NDArray[np.floating]
 
 
@@ -33,27 +35,32 @@ def mpjpe(predicted: Poses, target: Poses) -> NDArray[np.float64]:
 def align(predicted: Poses, target: Poses) -> NDArray[np.float64]:
     """Move, turn and scale each predicted pose onto its target (no reflection).
 
-    Orthogonal Procrustes by SVD (Umeyama, TPAMI 1991). A prediction whose joints coincide has no
-    scale or orientation; it is moved to the target's centre.
+    A prediction whose joints coincide has no scale or orientation; it is moved to the target's
+    centre (model.procrustes).
 
     Returns:
         (n, J, 3).
     """
-    p = np.asarray(predicted, dtype=np.float64)
-    t = np.asarray(target, dtype=np.float64)
-    p_mean, t_mean = p.mean(axis=1, keepdims=True), t.mean(axis=1, keepdims=True)
-    p0, t0 = p - p_mean, t - t_mean
-    u, s, vt = np.linalg.svd(np.einsum("nji,njk->nik", p0, t0))
-    sign = np.sign(np.linalg.det(u) * np.linalg.det(vt))
-    s[:, -1] *= sign
-    u[:, :, -1] *= sign[:, None]
-    size = (p0**2).sum(axis=(1, 2))
-    scale = np.divide(s.sum(axis=1), size, out=np.zeros_like(size), where=size > 1e-12)
-    aligned: NDArray[np.float64] = scale[:, None, None] * (p0 @ (u @ vt)) + t_mean
-    return aligned
+    return procrustes.align(*_float64(predicted, target))
 
 
 def p_mpjpe(predicted: Poses, target: Poses) -> NDArray[np.float64]:
     """Return the MPJPE of each pose after similarity alignment (P-MPJPE, protocol 2), (n,)."""
-    joint_errors(predicted, target)  # shape check before the alignment
-    return mpjpe(align(predicted, target), target)
+    return procrustes.aligned_errors(*_float64(predicted, target))
+
+
+def _float64(predicted: Poses, target: Poses) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return both as contiguous float64 arrays of one shape.
+
+    Raises:
+        ValueError: the shapes differ, or are not (n, J, 3).
+    """
+    if predicted.shape != target.shape or predicted.ndim != 3 or predicted.shape[-1] != 3:
+        raise ValueError(
+            f"Predicted and target poses must agree in shape (n, J, 3), got {predicted.shape} "
+            f"and {target.shape}."
+        )
+    return (
+        np.ascontiguousarray(predicted, dtype=np.float64),
+        np.ascontiguousarray(target, dtype=np.float64),
+    )

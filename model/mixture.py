@@ -45,6 +45,8 @@ class MixtureSpec(BaseModel, frozen=True, extra="forbid"):
         covariance: "full"; "block", 17 blocks of 3 x 3; "diag". In scope "joint" a block is the
             whole 3 x 3 matrix, so "block" means the same as "full" there.
         n_draws: S that the caller draws from H_K for a fit; `fit_mixtures` takes what it is given.
+        sampling: "iid" (the paper), or "stratified": places from equally probable parts of each
+            heatmap, of lower variance (heatmaps.sample).
         reg_covar_mm: standard deviation in mm added in quadrature to every coordinate. EM works in
             float32: far below 1e-3 of a coordinate's own spread its steps lose their digits.
         tol: EM stops when the mean log-likelihood of a draw gains less than this, nats. In scope
@@ -57,6 +59,7 @@ class MixtureSpec(BaseModel, frozen=True, extra="forbid"):
     scope: Literal["pose", "joint"] = "joint"
     covariance: Literal["full", "block", "diag"] = "full"
     n_draws: int = Field(default=1000, ge=2)
+    sampling: Literal["iid", "stratified"] = "iid"
     reg_covar_mm: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     tol: float = Field(default=1e-3, ge=0, allow_inf_nan=False)
     max_iterations: int = Field(default=100, ge=1)

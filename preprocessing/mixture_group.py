@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from diffpose.model.initial_distribution import HistogramDepth
+from diffpose.model.mixture import MixtureSpec
 from diffpose.platform.checkpoint import depth_to_json, encoder_digest, load_config
 from diffpose.platform.clips import Clip
 from diffpose.platform.errors import StoreError
@@ -41,6 +42,9 @@ def mixture_attributes(
     if group in store.mixture_names():
         saved = store.mixture_attributes(group)
         if "spec" in saved:
+            # a spec that was saved before a setting existed has that setting's default
+            spec = MixtureSpec.model_validate(saved["spec"]).model_dump(mode="json")
+            saved = {**saved, "spec": spec}
             changed = [
                 f"{key}: saved {saved.get(key)!r}, now {wanted.get(key)!r}"
                 for key in ("spec", "seed", "encoder_digest")

@@ -13,7 +13,8 @@ from diffpose.model import initial_distribution as hk
 from diffpose.model.context_encoders.graformer import Graformer
 from diffpose.model.lifter import row_seeds
 from diffpose.model.mixture import MixtureSpec, field_shapes
-from diffpose.model.mixture_fit import fit_mixtures
+from diffpose.model.mixture_fit import Engine, fit_mixtures
+from diffpose.model.skeleton import JOINT_NAMES
 from diffpose.platform.checkpoint import depth_from_json, load_encoder
 from diffpose.platform.observations import read_observations
 from diffpose.platform.pose_store import Field, PoseStore
@@ -21,8 +22,8 @@ from diffpose.platform.storage import write_json
 from diffpose.preprocessing.detect_stages import Row, RowFunction
 from diffpose.preprocessing.plan import Span
 
-# Frames per fit: the draws of 64 frames are 13 MB and stay near the cache.
-_FRAMES_AT_ONCE = 64
+# Frames per fit. On a CPU the draws of 16 (3 MB) stay near; a GPU wants many mixtures at once.
+_FRAMES_AT_ONCE = {"cpu": 16, "cuda": 512}
 
 
 def mixture_fields(spec: MixtureSpec) -> tuple[Field, ...]:
@@ -55,14 +56,19 @@ def make_load_fn(store_uri: str) -> RowFunction:
     return load
 
 
-def make_fit_fn(attributes: dict[str, Any]) -> RowFunction:
+def make_fit_fn(
+    attributes: dict[str, Any], engine: Engine = "auto", device: str = "cpu"
+) -> RowFunction:
     """Return a function that fits a mixture to every frame of a span.
 
     Args:
         attributes: of the mixture group: spec, depth prior, bridging pose or encoder, seed.
+        engine: of model.mixture_fit.
+        device: where the fits run.
     """
     spec = MixtureSpec.model_validate(attributes["spec"])
     depth = depth_from_json(attributes["depth"])
+    at_once = _FRAMES_AT_ONCE[device]
 
     def fit(row: Row) -> Row:
         torch.set_num_threads(1)
@@ -78,24 +84,54 @@ def make_fit_fn(attributes: dict[str, Any]) -> RowFunction:
                 attributes["seed"], clip.first_row + np.arange(clip.n_rows, dtype=np.int64)
             )
             first = clip.first_row - span.first_row
+            error = _fault(seen)
+            if error:
+                errors[clip.clip] = f"{clip.source}: {error}"
+                continue
             try:
                 bridge = bridging_poses(seen, attributes)
-                for a in range(0, clip.n_rows, _FRAMES_AT_ONCE):
-                    part = slice(a, min(a + _FRAMES_AT_ONCE, clip.n_rows))
+                for a in range(0, clip.n_rows, at_once):
+                    part = slice(a, min(a + at_once, clip.n_rows))
                     draws = hk.draw_poses(
-                        hk.take_rows(seen, part), bridge[part], depth, spec.n_draws, seeds[part]
-                    )
-                    fitted = fit_mixtures(draws, spec, seeds[part])
+                        hk.take_rows(seen, part), bridge[part], depth, spec.n_draws, seeds[part],
+                        stratified=spec.sampling == "stratified",
+                    )  # fmt: skip
+                    fitted = fit_mixtures(draws.to(device), spec, seeds[part], engine)
                     for name, values in arrays.items():
-                        value = getattr(fitted, name).numpy()
+                        value = getattr(fitted, name).cpu().numpy()
                         values[first + part.start : first + part.stop] = value
-            except ValueError as error:
-                errors[clip.clip] = f"mixture: {error}"
+            except ValueError as fault:
+                errors[clip.clip] = f"{clip.source}: {fault}"
                 for values in arrays.values():
                     values[first : first + clip.n_rows] = np.nan
         return {"span": row["span"], "arrays": arrays, "errors": json.dumps(errors)}
 
     return fit
+
+
+def _fault(seen: hk.Observations) -> str:
+    """Say why no mixture can be fitted to a clip's detections: frame, joint, repair; or nothing.
+
+    What passes here gives finite mixtures: draws lie within the heatmaps' crops, and equal draws
+    give kernels as wide as the regularisation.
+    """
+    assert seen.heatmaps is not None
+    again = "detect it again (delete the span's marker under log/detect and run stages=detect)"
+    empty = np.argwhere(~seen.heatmaps.any(axis=(2, 3)))
+    if len(empty):
+        frame, joint = empty[0]
+        return f"the heatmap of frame {frame}, joint {JOINT_NAMES[joint]} is empty; {again}"
+    for what, values in (
+        ("crop", seen.crops),
+        ("summary of the heatmap", seen.modes),
+        ("camera", seen.camera),
+    ):
+        bad = np.argwhere(~np.isfinite(values))
+        if len(bad):
+            frame = bad[0][0]
+            joint = f", joint {JOINT_NAMES[bad[0][1]]}" if values.ndim == 3 else ""
+            return f"the {what} of frame {frame}{joint} is not finite; {again}"
+    return ""
 
 
 def make_write_fn(store_uri: str, group: str) -> RowFunction:

@@ -24,18 +24,8 @@ from diffpose.platform.errors import ConfigError, StoreError
 from diffpose.platform.pose_store import LARGEST_SPAN, PoseStore
 from diffpose.platform.progress import Progress
 from diffpose.platform.ray_session import ray_session
-from diffpose.platform.storage import (
-    find_files,
-    join,
-    read_json,
-    write_bytes,
-)
-from diffpose.preprocessing import (
-    detect_stages,
-    mixture_stages,
-    people_stages,
-    video_stages,
-)
+from diffpose.platform.storage import find_files, join, read_json, write_bytes
+from diffpose.preprocessing import detect_stages, mixture_stages, people_stages, video_stages
 from diffpose.preprocessing.detect_stages import RowFunction
 from diffpose.preprocessing.detectors.choice import (
     detector_version,
@@ -286,15 +276,20 @@ def _detector_actors(settings: PreprocessSettings) -> int:
         return settings.detector_workers
     if not settings.detector_gpus:
         return 0
+    return _actors_on_gpus("detector_gpus", settings.detector_gpus)
+
+
+def _actors_on_gpus(setting: str, share: float) -> int:
+    """Return how many processes with this share of a GPU the cluster holds."""
     import ray
 
     gpus = float(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
-    if gpus < settings.detector_gpus:
+    if gpus < share:
         raise ConfigError(
-            f"detector_gpus={settings.detector_gpus:g} asks for more than the cluster's {gpus:g} "
-            "GPUs. Leave it out to detect on CPUs."
+            f"{setting}={share:g} asks for more than the cluster's {gpus:g} GPUs. Leave it out to "
+            "work on CPUs."
         )
-    return int(gpus / settings.detector_gpus)
+    return int(gpus / share)
 
 
 def session(settings: PreprocessSettings) -> contextlib.AbstractContextManager[None]:
@@ -342,11 +337,6 @@ def fit_mixtures(
     store.group[f"mixtures/{group}"].attrs.update(attributes)
     log = store.log_uri("mixtures", group)
     good = {clip.clip for clip in clips}
-    stages = [
-        mixture_stages.make_load_fn(store.uri),  # 1:1, stored heatmaps of a span
-        mixture_stages.make_fit_fn(attributes),  # 1:1, H_K draws and EM
-        mixture_stages.make_write_fn(store.uri, group),  # 1:1, whole shards, then the marker
-    ]
     rows = [
         {
             "span": span.model_dump_json(),
@@ -354,12 +344,33 @@ def fit_mixtures(
         }
         for span in left(plan, markers(log))
     ]
-    _run(f"mixtures/{group}", rows, stages, None, n_clip_rows(plan), workers)
+    if rows:
+        with ray_session(workers):
+            stages = _mixture_stages(store.uri, mixture, attributes)
+            _run(f"mixtures/{group}", rows, stages, None, n_clip_rows(plan), workers)
     failed = {clip: text for m in markers(log).values() for clip, text in m["errors"].items()}
     store.group[f"mixtures/{group}"].attrs.update(
         {"failed_clips": sorted(failed), "complete": len(markers(log)) == len(plan.spans)}
     )
     return Summary(len(clips), failed, sum(c.n_rows for c in clips if c.clip not in failed))
+
+
+def _mixture_stages(
+    store_uri: str, mixture: MixtureGroupSettings, attributes: dict[str, Any]
+) -> list[RowFunction | ActorStage]:
+    """Return the way from stored heatmaps to stored mixtures."""
+    device = "cuda" if mixture.gpus else "cpu"
+    fit = mixture_stages.make_fit_fn(attributes, mixture.engine, device)
+    return [
+        mixture_stages.make_load_fn(store_uri),  # 1:1, stored heatmaps of a span
+        # 1:1, H_K draws and EM; with GPUs in processes that keep theirs
+        ActorStage(fit, _actors_on_gpus("mixture.gpus", mixture.gpus), mixture.gpus)
+        if mixture.gpus
+        else fit,
+        mixture_stages.make_write_fn(
+            store_uri, mixture.group
+        ),  # 1:1, whole shards, then the marker
+    ]
 
 
 def _run(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
+import torch
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from diffpose.model.mixture import MixtureSpec
+from diffpose.model.mixture_fit import Engine, resolved
 from diffpose.platform.config import Settings
 from diffpose.preprocessing.detectors.choice import DetectorSettings
 from diffpose.preprocessing.detectors.simulated import SimulatedDetectorSettings
@@ -59,6 +61,17 @@ class MixtureGroupSettings(Settings):
     name: str = Field("", description="group under mixtures/; default: the depth prior's name")
     depth: Literal["histogram", "encoder"] = Field("histogram", description="prior of z")
     spec: MixtureSpec = Field(MixtureSpec(), description="what is fitted, and how")
+    engine: Engine = Field(
+        "auto",
+        description="cpu (compiled), torch (batched, for GPUs), sklearn (reference); auto: torch "
+        "on a GPU, else cpu. They differ by rounding",
+    )
+    gpus: float = Field(0.0, ge=0, description="GPUs of each fitting process; 0: fit on CPUs")
+
+    @model_validator(mode="after")
+    def _engine_that_can(self) -> MixtureGroupSettings:
+        resolved(self.engine, torch.device("cuda" if self.gpus else "cpu"), self.spec)
+        return self
 
     @property
     def group(self) -> str:

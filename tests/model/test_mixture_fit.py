@@ -1,4 +1,4 @@
-"""EM: scikit-learn is the reference; the torch and the numba path are held to each other."""
+"""EM: scikit-learn is the reference; the compiled and the torch engine are held to it."""
 
 from __future__ import annotations
 
@@ -91,15 +91,16 @@ class FromResponsibilities(Reference):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("engine", ["cpu", "torch", "sklearn"])
 @pytest.mark.parametrize(
     ("scope", "covariance"),
     [("pose", "full"), ("pose", "diag"), ("joint", "full"), ("joint", "diag")],
 )
-def test_em_is_that_of_scikit_learn(scope: str, covariance: str) -> None:
+def test_em_is_that_of_scikit_learn(scope: str, covariance: str, engine: Any) -> None:
     spec = make_spec(scope, covariance, reg_covar_mm=2.0)
     draws, iterations = draws_like_hk(2, 800), 6
     start = random_responsibilities(spec, 2, 800)
-    mixture, _ = em_from_responsibilities(draws, start, spec, iterations)
+    mixture, _ = em_from_responsibilities(draws, start, spec, iterations, engine)
     size = layout(spec)
     for b, g in itertools.product(range(2), range(0, size.groups, 4)):
         points = draws[b].reshape(800, -1) if scope == "pose" else draws[b, :, g]
@@ -128,11 +129,16 @@ def test_em_is_that_of_scikit_learn(scope: str, covariance: str) -> None:
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(
-    ("scope", "covariance", "backend"),
-    [("pose", "full", "torch"), ("joint", "full", "torch"), ("joint", "full", "numba")],
+    ("scope", "covariance", "engine"),
+    [
+        ("pose", "full", "cpu"),
+        ("pose", "full", "torch"),
+        ("joint", "full", "cpu"),
+        ("joint", "full", "torch"),
+    ],
 )
 def test_held_out_likelihood_is_that_of_scikit_learn(
-    scope: str, covariance: str, backend: Any
+    scope: str, covariance: str, engine: Any
 ) -> None:
     rows, n = (16, 600) if scope == "pose" else (1, 600)  # 16 mixtures, or 17
     spec, n_seeds = make_spec(scope, covariance), 4
@@ -141,7 +147,7 @@ def test_held_out_likelihood_is_that_of_scikit_learn(
     ours = np.mean(
         [
             log_likelihood(
-                fit_mixtures(train, spec, seeds(rows, 100 * t), backend),
+                fit_mixtures(train, spec, seeds(rows, 100 * t), engine),
                 spec,
                 torch.from_numpy(held_out),
             )
@@ -181,16 +187,17 @@ def test_every_combination_fits_and_beats_one_kernel(scope: str, covariance: str
     assert (gain > 0).all()
 
 
+@pytest.mark.parametrize("engine", ["cpu", "torch"])
 @pytest.mark.parametrize(("scope", "covariance"), COMBINATIONS)
-def test_likelihood_never_falls(scope: str, covariance: str) -> None:
+def test_likelihood_never_falls(scope: str, covariance: str, engine: Any) -> None:
     spec = make_spec(scope, covariance)
     draws = draws_like_hk(2, 500)
     start = random_responsibilities(spec, 2, 500)
-    _, bounds = em_from_responsibilities(draws, start, spec, 25)
+    _, bounds = em_from_responsibilities(draws, start, spec, 25, engine)
     assert bounds.shape == ((25, 2) if scope == "pose" else (25, 2, 17))
     assert (bounds.diff(dim=0) > -1e-4).all()  # 1e-4 nats: float32 and the regularisation
     # The bound is the likelihood, in mm, of the kernels of the iteration before.
-    before, _ = em_from_responsibilities(draws, start, spec, 24)
+    before, _ = em_from_responsibilities(draws, start, spec, 24, engine)
     likelihood = log_likelihood(before, spec, torch.from_numpy(draws)).mean(1)
     last = bounds[-1] if scope == "pose" else bounds[-1].sum(-1)
     torch.testing.assert_close(likelihood, last, atol=1e-3, rtol=0)
@@ -199,8 +206,8 @@ def test_likelihood_never_falls(scope: str, covariance: str) -> None:
 def test_one_kernel_is_the_sample_moments() -> None:
     spec = MixtureSpec(n_kernels=1)
     draws = draws_like_hk(1, 400)
-    for backend in ("torch", "numba"):
-        mixture = fit_mixtures(draws, spec, seeds(1), backend)
+    for engine in ("torch", "cpu"):
+        mixture = fit_mixtures(draws, spec, seeds(1), engine)
         factors = unpack_tril(mixture.scale_tril_mm, 3)[0, :, 0].double()
         for joint in range(17):
             points = draws[0, :, joint].astype(np.float64)
@@ -211,59 +218,62 @@ def test_one_kernel_is_the_sample_moments() -> None:
             np.testing.assert_allclose(mixture.means_mm[0, joint, 0], points.mean(0), atol=1e-3)
 
 
-@pytest.mark.parametrize("covariance", ["full", "diag"])
-@pytest.mark.parametrize("n", [1000, 37])
-def test_numba_and_torch_agree(covariance: str, n: int) -> None:
-    spec = make_spec("joint", covariance, max_iterations=10, tol=0.0)
+@pytest.mark.parametrize(("scope", "covariance"), COMBINATIONS)
+@pytest.mark.parametrize("n", [1000, 257, 37])
+def test_engines_agree(scope: str, covariance: str, n: int) -> None:
+    """From the same seeds, k-means included; 257 draws leave one in a block of its own."""
+    spec = make_spec(scope, covariance, max_iterations=10, tol=0.0)
     draws = draws_like_hk(3, n)
-    numba, torch_ = (fit_mixtures(draws, spec, seeds(3), name) for name in ("numba", "torch"))
-    assert_close(numba, torch_, mm=0.05, weight=1e-4)
+    engines: list[Any] = ["cpu", "torch"]
+    if (scope, covariance) != ("pose", "block"):
+        engines.append("sklearn")
+    first, *others = (fit_mixtures(draws, spec, seeds(3), name) for name in engines)
+    for other in others:
+        # with fewer draws than dimensions a kernel's factor hangs on single responsibilities
+        assert_close(first, other, mm=0.05 if n > 50 else 0.2, weight=1e-4)
 
 
-@pytest.mark.parametrize(("scope", "covariance"), [("pose", "full"), ("joint", "full")])
-def test_order_of_draws_changes_only_rounding(scope: str, covariance: str) -> None:
+@pytest.mark.parametrize("engine", ["cpu", "torch"])
+@pytest.mark.parametrize(
+    ("scope", "covariance"), [("pose", "full"), ("pose", "block"), ("joint", "full")]
+)
+def test_order_of_draws_changes_only_rounding(scope: str, covariance: str, engine: Any) -> None:
     spec = make_spec(scope, covariance)
     draws, order = draws_like_hk(1, 600), np.random.default_rng(0).permutation(600)
     start = random_responsibilities(spec, 1, 600)
-    a, _ = em_from_responsibilities(draws, start, spec, 5)
-    b, _ = em_from_responsibilities(draws[:, order], start[..., order, :], spec, 5)
+    a, _ = em_from_responsibilities(draws, start, spec, 5, engine)
+    b, _ = em_from_responsibilities(draws[:, order], start[..., order, :], spec, 5, engine)
     assert_close(a, b, mm=0.02, weight=1e-5)
 
 
-@pytest.mark.parametrize(("scope", "covariance"), [("pose", "full"), ("joint", "diag")])
-def test_affine_equivariance(scope: str, covariance: str) -> None:
+@pytest.mark.parametrize("engine", ["cpu", "torch"])
+@pytest.mark.parametrize(
+    ("scope", "covariance"), [("pose", "full"), ("pose", "block"), ("joint", "diag")]
+)
+def test_affine_equivariance(scope: str, covariance: str, engine: Any) -> None:
     spec = make_spec(scope, covariance, reg_covar_mm=1e-3)
     draws = draws_like_hk(1, 600).astype(np.float64)
     scale = np.random.default_rng(0).uniform(0.3, 3.0, (17, 3))
     start = random_responsibilities(spec, 1, 600)
-    a, _ = em_from_responsibilities(draws, start, spec, 5)
-    b, _ = em_from_responsibilities(draws * scale + 500.0, start, spec, 5)
+    a, _ = em_from_responsibilities(draws, start, spec, 5, engine)
+    b, _ = em_from_responsibilities(draws * scale + 500.0, start, spec, 5, engine)
     torch.testing.assert_close(a.weights, b.weights, atol=1e-5, rtol=0)
     shape = (1, 1, 51) if scope == "pose" else (1, 17, 1, 3)
     factor = torch.from_numpy(scale).float().reshape(shape)
     torch.testing.assert_close(a.means_mm * factor + 500.0, b.means_mm, atol=0.01, rtol=0)
 
 
-@pytest.mark.parametrize(
-    ("scope", "covariance", "backend"),
-    [
-        ("pose", "full", "torch"),
-        ("pose", "block", "torch"),
-        ("pose", "diag", "torch"),
-        ("joint", "full", "torch"),
-        ("joint", "full", "numba"),
-        ("joint", "diag", "numba"),
-    ],
-)
-def test_a_row_does_not_depend_on_its_batch(scope: str, covariance: str, backend: Any) -> None:
+@pytest.mark.parametrize("engine", ["cpu", "torch"])
+@pytest.mark.parametrize(("scope", "covariance"), COMBINATIONS)
+def test_a_row_does_not_depend_on_its_batch(scope: str, covariance: str, engine: Any) -> None:
     spec = make_spec(scope, covariance, n_kernels=4)
     draws = draws_like_hk(8, 320)
-    together = fit_mixtures(draws, spec, seeds(8), backend)
+    together = fit_mixtures(draws, spec, seeds(8), engine)
     for index in (0, 5):
-        alone = fit_mixtures(draws[index : index + 1], spec, seeds(1, index), backend)
+        alone = fit_mixtures(draws[index : index + 1], spec, seeds(1, index), engine)
         # Float32 units of a millimetre at a metre: 6e-5.
         assert_close(alone, row(together, index), mm=1e-3, weight=1e-6)
-    again = fit_mixtures(torch.from_numpy(draws), spec, seeds(8), backend)
+    again = fit_mixtures(torch.from_numpy(draws), spec, seeds(8), engine)
     assert_close(again, together, mm=0.0, weight=0.0)
 
 
@@ -276,11 +286,9 @@ def test_seeds_matter() -> None:
     assert not torch.equal(*fit_mixtures(draws, spec, large).means_mm)
 
 
-@pytest.mark.parametrize("backend", ["torch", "numba"])
+@pytest.mark.parametrize("engine", ["torch", "cpu"])
 @pytest.mark.parametrize(("scope", "covariance"), COMBINATIONS)
-def test_degenerate_draws(scope: str, covariance: str, backend: Any) -> None:
-    if scope == "pose" and backend == "numba":
-        pytest.skip("numba does scope joint")
+def test_degenerate_draws(scope: str, covariance: str, engine: Any) -> None:
     spec = make_spec(scope, covariance, n_kernels=4)
     draws = draws_like_hk(5, 200)
     draws[0, :, 0] = 0.0  # the root
@@ -289,7 +297,7 @@ def test_degenerate_draws(scope: str, covariance: str, backend: Any) -> None:
     draws[3, 1:] = draws[3, 1]  # one far point
     draws[3, 0] += 5000.0
     draws[4, :, :, 2] = draws[4, :, :, 0]  # coordinates on a line
-    mixture = fit_mixtures(draws, spec, seeds(5), backend)
+    mixture = fit_mixtures(draws, spec, seeds(5), engine)
     assert_valid(mixture, spec, 5)
     assert log_likelihood(mixture, spec, torch.from_numpy(draws)).isfinite().all()
     if scope == "joint":
@@ -301,14 +309,16 @@ def test_degenerate_draws(scope: str, covariance: str, backend: Any) -> None:
     assert log_likelihood(half, spec, torch.from_numpy(draws)).isfinite().all()
 
 
-@pytest.mark.parametrize("backend", ["torch", "numba"])
-def test_as_many_draws_as_kernels(backend: Any) -> None:
-    spec = MixtureSpec()
-    assert_valid(fit_mixtures(draws_like_hk(2, 5), spec, seeds(2), backend), spec, 2)
+@pytest.mark.parametrize("engine", ["cpu", "torch"])
+def test_as_many_draws_as_kernels(engine: Any) -> None:
+    for scope, covariance in COMBINATIONS:
+        spec = make_spec(scope, covariance)
+        assert_valid(fit_mixtures(draws_like_hk(2, 5), spec, seeds(2), engine), spec, 2)
 
 
+@pytest.mark.parametrize("engine", ["cpu", "torch"])
 @pytest.mark.parametrize("scope", ["pose", "joint"])
-def test_a_factor_lost_to_cancellation_is_recomputed(scope: str) -> None:
+def test_a_factor_lost_to_cancellation_is_recomputed(scope: str, engine: Any) -> None:
     # Kernels 1e-3 mm wide, 1000 mm apart: E[xx] - E[x]E[x] in float32 is only rounding.
     spec = make_spec(scope, "full", n_kernels=2, reg_covar_mm=1e-3)
     rng = np.random.default_rng(0)
@@ -317,20 +327,20 @@ def test_a_factor_lost_to_cancellation_is_recomputed(scope: str) -> None:
     start = torch.zeros(1, 17, 300, 2)
     start[:, :, :150, 0] = start[:, :, 150:, 1] = 1.0
     start = start if scope == "joint" else start[:, 0]
-    mixture, _ = em_from_responsibilities(draws, start, spec, 0)
+    mixture, _ = em_from_responsibilities(draws, start, spec, 0, engine)
     assert_valid(mixture, spec, 1)
     packed = mixture.scale_tril_mm.reshape(-1, mixture.scale_tril_mm.shape[-1])
     diagonal = unpack_tril(packed, layout(spec).dims).diagonal(dim1=-2, dim2=-1)
     assert (diagonal < 3e-3).all()
 
 
-@pytest.mark.parametrize("backend", ["torch", "numba"])
-def test_narrow_kernels_far_apart(backend: Any) -> None:
+@pytest.mark.parametrize("engine", ["torch", "cpu"])
+def test_narrow_kernels_far_apart(engine: Any) -> None:
     # 1 mm wide (1.41 with the regularisation) and 1 m apart: the default's narrow end.
     spec = MixtureSpec(n_kernels=2)
     draws = np.random.default_rng(0).normal(0, 1.0, (1, 1000, 17, 3))
     draws[:, 300:] += 1000.0
-    mixture = fit_mixtures(draws, spec, seeds(1), backend)
+    mixture = fit_mixtures(draws, spec, seeds(1), engine)
     light = mixture.weights.amin(-1)
     torch.testing.assert_close(light, torch.full_like(light, 0.3), atol=1e-4, rtol=0)
     diagonal = unpack_tril(mixture.scale_tril_mm, 3).diagonal(dim1=-2, dim2=-1)
@@ -357,8 +367,8 @@ def test_bad_input_is_named() -> None:
         fit_mixtures(draws, spec, seeds(2))
     with pytest.raises(ValueError, match=r"draws_mm has shape \(3, 20, 51\)"):
         fit_mixtures(draws.reshape(3, 20, 51), spec, seeds(3))
-    with pytest.raises(ValueError, match="numba needs scope joint"):
-        fit_mixtures(draws, make_spec("pose", "diag"), seeds(3), "numba")
+    with pytest.raises(ValueError, match="scikit-learn has no block-diagonal covariance"):
+        fit_mixtures(draws, make_spec("pose", "block"), seeds(3), "sklearn")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
