@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 from pydantic import Field
-from results import processor, replace_section
 
+from diffpose.benchmarks.results import processor, replace_section
 from diffpose.jobs import command_line
 from diffpose.jobs.calibrate import CalibrateSettings, fit
 from diffpose.jobs.render import render

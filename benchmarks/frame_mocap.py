@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field
-from results import processor, replace_section
 
+from diffpose.benchmarks.results import processor, replace_section
 from diffpose.jobs import command_line
 from diffpose.platform.config import Settings
 

@@ -25,8 +25,8 @@ import av
 import numpy as np
 import psutil
 from pydantic import Field
-from results import processor, replace_section
 
+from diffpose.benchmarks.results import processor, replace_section
 from diffpose.jobs import command_line
 from diffpose.platform.config import Settings
 from diffpose.preprocessing.videos.decode import decode
@@ -180,11 +180,12 @@ def _write_long(folder: Path, path: Path, minutes: float) -> None:
         copy = target.add_stream_from_template(stream)
         packets = [p for p in source.demux(stream) if p.size]
         data = [(bytes(p), p.pts, p.dts, p.is_keyframe) for p in packets]
+        assert stream.time_base is not None
         step = round(1 / (30 * float(stream.time_base)))
         for k in range(round(minutes * 60 * 30 / len(data))):
             for content, pts, dts, key in data:
                 packet = av.Packet(content)
-                packet.pts, packet.dts = (v + k * len(data) * step for v in (pts, dts))
+                packet.pts, packet.dts = ((v or 0) + k * len(data) * step for v in (pts, dts))
                 packet.time_base = Fraction(stream.time_base)
                 packet.is_keyframe = key
                 packet.stream = copy

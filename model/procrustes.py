@@ -27,8 +27,9 @@ _compiled: Callable[[Callable[..., Any]], Callable[..., Any]] = njit(
     cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"}
 )
 
-# Poses that are worked on side by side, one in each lane of the vector registers.
-_LANES = 64
+# Poses that are worked on side by side, one in each lane of vector registers (a multiple of 8, no
+# power of 2: lines of cache that are a power of 2 apart push each other out).
+_LANES = 72
 # Of Newton's iteration from 1. Poses that are alike take 6; what still moves after these lies near
 # another root, and is unclear.
 _STEPS = 16
@@ -135,14 +136,17 @@ def _load(predicted, target, first, count, x, y):  # type: ignore[no-untyped-def
     """Put poses into lanes, centred; lanes without one keep an earlier pose."""
     n_joints = predicted.shape[1]
     for part, poses in ((x, predicted), (y, target)):
+        for a in range(count):  # scalar copies: gathering loads are slower
+            pose = poses[first + a]
+            for j in range(n_joints):
+                lines = part[j]
+                lines[0, a], lines[1, a], lines[2, a] = pose[j, 0], pose[j, 1], pose[j, 2]
         for k in range(3):
             mean = part[n_joints, k]
             for a in range(_LANES):
                 mean[a] = 0.0
             for j in range(n_joints):
                 line = part[j, k]
-                for a in range(count):
-                    line[a] = poses[first + a, j, k]
                 for a in range(_LANES):
                     mean[a] += line[a]
             for a in range(_LANES):
@@ -187,14 +191,15 @@ def _similarities(x, y, turn):  # type: ignore[no-untyped-def]  # noqa: PLR0912,
     k12, k13, k22, k23, k33 = k[5], k[6], k[7], k[8], k[9]
     coefficients, largest = np.empty((3, _LANES)), np.ones(_LANES)
     c0, c1, c2 = coefficients[0], coefficients[1], coefficients[2]
+    unit, step = np.empty(_LANES), np.empty(_LANES)
     for a in range(_LANES):
-        unit = 1.0 / math.sqrt(max(size_p[a] * size_t[a], 1e-300))
-        for i in range(9):
-            s[i, a] *= unit
-        squares = 0.0
-        for i in range(9):
-            squares += s[i, a] * s[i, a]
-        c2[a] = -2.0 * squares
+        unit[a] = 1.0 / math.sqrt(max(size_p[a] * size_t[a], 1e-300))
+        c2[a] = 0.0
+    for i in range(9):
+        line = s[i]
+        for a in range(_LANES):
+            line[a] *= unit[a]
+            c2[a] -= 2.0 * line[a] * line[a]
     for a in range(_LANES):
         k00[a], k11[a] = sxx[a] + syy[a] + szz[a], sxx[a] - syy[a] - szz[a]
         k22[a], k33[a] = syy[a] - sxx[a] - szz[a], szz[a] - sxx[a] - syy[a]
@@ -210,7 +215,6 @@ def _similarities(x, y, turn):  # type: ignore[no-untyped-def]  # noqa: PLR0912,
             k00[a], k01[a], k02[a], k03[a], k11[a], k12[a], k13[a], k22[a], k23[a], k33[a]
         )
     # no eigenvalue is larger than 1 (Cauchy and Schwarz)
-    step = np.empty(_LANES)
     for _ in range(_STEPS):
         for a in range(_LANES):
             root = largest[a]
@@ -220,17 +224,20 @@ def _similarities(x, y, turn):  # type: ignore[no-untyped-def]  # noqa: PLR0912,
             step[a] = value / max(slope, 1e-30)
             largest[a] = root - step[a]
     for a in range(_LANES):
-        q0, q1, q2, q3 = _null_vector(
+        s[0, a], s[1, a], s[2, a], s[3, a] = _null_vector(
             k00[a] - largest[a], k01[a], k02[a], k03[a], k11[a] - largest[a],
             k12[a], k13[a], k22[a] - largest[a], k23[a], k33[a] - largest[a],
         )  # fmt: skip
+    for a in range(_LANES):
+        q0, q1, q2, q3 = s[0, a], s[1, a], s[2, a], s[3, a]
         best = q0 * q0 + q1 * q1 + q2 * q2 + q3 * q3
-        small = size_p[a] <= _NO_SIZE or size_t[a] <= _NO_SIZE
-        wide = best > _SMALLEST_GAP * _SMALLEST_GAP  # false for NaN
-        clear = wide and abs(step[a]) < _SETTLED
-        turn[9, a] = 0.0 if clear or small else 1.0
-        scale = largest[a] * math.sqrt(size_t[a] / max(size_p[a], 1e-300)) / max(best, 1e-300)
-        scale = 0.0 if small else scale
+        small = 1.0 if size_p[a] <= _NO_SIZE or size_t[a] <= _NO_SIZE else 0.0
+        # comparisons that are false for NaN
+        clear = 1.0 if best > _SMALLEST_GAP * _SMALLEST_GAP and abs(step[a]) < _SETTLED else 0.0
+        turn[9, a] = (1.0 - clear) * (1.0 - small)
+        scale = largest[a] * math.sqrt(size_t[a] / max(size_p[a], _NO_SIZE))
+        scale /= max(best, _SMALLEST_GAP * _SMALLEST_GAP)
+        scale *= 1.0 - small
         turn[0, a] = scale * (q0 * q0 + q1 * q1 - q2 * q2 - q3 * q3)
         turn[1, a] = scale * 2.0 * (q1 * q2 - q0 * q3)
         turn[2, a] = scale * 2.0 * (q1 * q3 + q0 * q2)
@@ -269,11 +276,17 @@ def _null_vector(a00, a01, a02, a03, a11, a12, a13, a22, a23, a33):  # type: ign
     off12 = -a03 * s5 + a23 * s2 - a33 * s1
     off13 = a02 * s5 - a22 * s2 + a23 * s1
     off23 = -a02 * s4 + a12 * s2 - a23 * s0
-    # the adjugate is a multiple of q q^T: its largest diagonal entry is in its longest column
-    first, second = abs(d0) >= abs(d1), abs(d2) >= abs(d3)
-    q0, q1 = (d0, off01) if first else (off01, d1)
-    q2, q3 = (off02, off03) if first else (off12, off13)
-    r0, r1 = (off02, off12) if second else (off03, off13)
-    r2, r3 = (d2, off23) if second else (off23, d3)
-    upper = max(abs(d0), abs(d1)) >= max(abs(d2), abs(d3))
-    return (q0, q1, q2, q3) if upper else (r0, r1, r2, r3)
+    # the adjugate is a multiple of q q^T: its largest diagonal entry is in its longest column,
+    # picked by weights of 0 and 1, which vector code can do
+    m0, m1, m2, m3 = abs(d0), abs(d1), abs(d2), abs(d3)
+    upper, lower = max(m0, m1), max(m2, m3)
+    w0 = 1.0 if upper >= lower and m0 >= m1 else 0.0
+    w1 = 1.0 if upper >= lower and m0 < m1 else 0.0
+    w2 = 1.0 if upper < lower and m2 >= m3 else 0.0
+    w3 = 1.0 - w0 - w1 - w2
+    return (
+        w0 * d0 + w1 * off01 + w2 * off02 + w3 * off03,
+        w0 * off01 + w1 * d1 + w2 * off12 + w3 * off13,
+        w0 * off02 + w1 * off12 + w2 * d2 + w3 * off23,
+        w0 * off03 + w1 * off13 + w2 * off23 + w3 * d3,
+    )

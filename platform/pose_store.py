@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,8 @@ import diffpose
 from diffpose.model.skeleton import EDGES, JOINT_NAMES
 from diffpose.platform.clips import Clip, read_clips
 from diffpose.platform.errors import StoreError
-from diffpose.platform.storage import absolute, join
+from diffpose.platform.mapped_array import MappedArray
+from diffpose.platform.storage import absolute, is_local, join
 
 SCHEMA_VERSION = 1
 _closing: set[int] = set()  # file systems that are closed at exit
@@ -231,6 +232,21 @@ class PoseStore:
     def read(self, name: str, first: int, stop: int) -> NDArray[Any]:
         """Read rows first..stop of one array."""
         return np.asarray(self.array(name)[first:stop])
+
+    def reader(self, name: str) -> Callable[[int, int], NDArray[Any]]:
+        """Return a function of (first, stop) for many reads of a finished array.
+
+        Its results are read-only where they are mapped from a local file; rows that are written
+        later may not be seen.
+
+        Raises:
+            StoreError: there is no array of that name.
+        """
+        array = self.array(name)
+        mapped = MappedArray.open(join(self.uri, name)) if is_local(self.uri) else None
+        if mapped is not None:
+            return mapped.read
+        return lambda first, stop: np.asarray(array[first:stop])
 
     def write(self, name: str, first: int, values: NDArray[Any]) -> None:
         """Write rows from ``first`` on; the caller owns all shards that they touch."""

@@ -2,7 +2,7 @@
 
 Small sets are read once into memory. Larger ones are read in blocks of neighbouring rows: eight
 random blocks fill a buffer, which is shuffled and cut into batches (row-wise random reads of a
-sharded Zarr are a hundred times slower).
+sharded Zarr are a hundred times slower). Local arrays without a codec are mapped into memory.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ class BatchLoader:
         """
         self.store, self.fields = store, tuple(fields)
         self.rank, self.world_size, self.seed = rank, world_size, seed
+        self._readers = {name: store.reader(name) for name in self.fields}
         self.ranges = list(contiguous_ranges(clips, _BLOCK_ROWS))
         n_rows = sum(stop - start for start, stop in self.ranges)
         if n_rows < world_size:
@@ -94,7 +95,7 @@ class BatchLoader:
         size, step = self.local_batch, self.local_batch * self.world_size
         for i in range(self.batches_per_epoch):
             chosen = order[i * step + self.rank * size :][:size]
-            yield {name: torch.from_numpy(values[chosen]) for name, values in rows.items()}
+            yield _batch(rows, chosen)
 
     def _from_blocks(self, rng: np.random.Generator) -> Iterator[Batch]:
         order = rng.permutation(len(self.ranges))
@@ -116,7 +117,7 @@ class BatchLoader:
                 for i in range(min(n_batches, self.batches_per_epoch - made)):
                     chosen = shuffled[i * self.local_batch : (i + 1) * self.local_batch]
                     made += 1
-                    yield {name: torch.from_numpy(v[chosen]) for name, v in buffer.items()}
+                    yield _batch(buffer, chosen)
                 rest = {n: v[shuffled[n_batches * self.local_batch :]] for n, v in buffer.items()}
                 if made >= self.batches_per_epoch:
                     return
@@ -127,20 +128,38 @@ class BatchLoader:
 
     def _read(self, ranges: Sequence[tuple[int, int]]) -> dict[str, NDArray[Any]]:
         parts = {
-            name: np.concatenate([self.store.read(name, a, b) for a, b in ranges])
-            for name in self.fields
+            name: np.concatenate([read(a, b) for a, b in ranges])
+            for name, read in self._readers.items()
         }
         known = np.ones(len(parts[self.fields[0]]), dtype=bool)
         for values in parts.values():
             if values.dtype.kind == "f":
-                known &= np.isfinite(values.reshape(len(values), -1)).all(axis=1)
-        return {
-            name: (values if known.all() else values[known]).astype(
-                np.float32 if values.dtype.kind == "f" else values.dtype, copy=False
-            )
-            for name, values in parts.items()
-        }
+                known &= _all_finite(values.reshape(len(values), -1))
+        return parts if known.all() else {name: v[known] for name, v in parts.items()}
 
     def _row_bytes(self, name: str) -> int:
         array = self.store.array(name)
-        return int(np.prod(array.shape[1:], dtype=np.int64)) * 4
+        size = np.dtype(array.dtype).itemsize
+        return int(np.prod(array.shape[1:], dtype=np.int64)) * size
+
+
+def _batch(rows: dict[str, NDArray[Any]], chosen: NDArray[np.integer]) -> Batch:
+    """Return chosen rows as tensors; floating-point numbers as float32.
+
+    Rows stay in their stored type until here: half-precision factors would take twice the memory.
+    """
+    batch = {name: torch.from_numpy(values[chosen]) for name, values in rows.items()}
+    return {name: v.float() if v.is_floating_point() else v for name, v in batch.items()}
+
+
+def _all_finite(values: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Tell for each row of (n, ...) whether all its numbers are finite."""
+    if values.dtype == np.float16:
+        # numpy tests halves one by one; the exponent's bits, all set, say the same in vector code
+        exponent = values.view(np.uint16) & np.uint16(0x7C00)
+        finite: NDArray[np.bool_] = exponent.max(axis=1) != 0x7C00
+        return finite
+    with np.errstate(invalid="ignore", over="ignore"):
+        if np.isfinite(values.sum()):  # half the time, and nearly always enough
+            return np.ones(len(values), dtype=bool)
+    return np.asarray(np.isfinite(values).all(axis=1))

@@ -22,12 +22,13 @@ from diffpose.preprocessing.render.settings import FilmSettings
 from diffpose.preprocessing.settings import PreprocessSettings
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("platform", "jobs", "preprocessing", "model", "cluster")
+FOLDERS = ("platform", "jobs", "preprocessing", "model", "cluster", "benchmarks")
 MAY_IMPORT = {
     "model": {"model"},
     "platform": {"platform", "model"},
     "preprocessing": {"preprocessing", "platform", "model"},
-    "jobs": {"jobs", "preprocessing", "platform", "model"},
+    "jobs": {"jobs", "benchmarks", "preprocessing", "platform", "model"},
+    "benchmarks": {"benchmarks", "jobs", "preprocessing", "platform", "model"},
     "cluster": {"cluster"},
 }
 NOT_OURS = {".venv", ".git", "__pycache__", "demo", "runs", "stores", "build", "dist", "shared"}

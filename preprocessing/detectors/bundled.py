@@ -197,7 +197,13 @@ def _as_tensor(pixels: NDArray[np.uint8], device: str) -> Tensor:
 
 def _ready(network: nn.Module, state: dict[str, Tensor], device: str) -> nn.Module:
     """Load, and fold batch normalisation into the convolutions (exact, a third faster)."""
-    result = network.load_state_dict(state, strict=False)
+    try:
+        result = network.load_state_dict(state, strict=False)
+    except RuntimeError as error:  # sizes differ
+        raise SourceError(
+            f"The detector's weights are of another version of the network "
+            f"({str(error).splitlines()[1].strip()}). Train it again with diffpose train-detector."
+        ) from None
     missing = [name for name in result.missing_keys if not name.endswith("num_batches_tracked")]
     if missing or result.unexpected_keys:
         raise SourceError(
