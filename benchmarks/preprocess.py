@@ -58,8 +58,8 @@ def benchmark(folder: Path, frames: int, rounds: int) -> tuple[list[Figure], lis
     ]  # fmt: skip
     text = [
         f"{n_rows} frames: read heatmaps (zstd), draw 1000 poses, fit 17 mixtures of 5 kernels, "
-        "write float16 factors. One process: CPU time of all its threads, reading and writing included; "
-        "Ray: wall time of a whole run in a session that is open, its start not counted.",
+        "write float16 factors. One process: CPU time of all its threads, reading and writing "
+        "included; Ray: wall time of a whole run in a session that is open, its start not counted.",
         "",
         *table(["way", "frames / s", "ms / frame"], rows),
         "",
