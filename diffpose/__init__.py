@@ -1,9 +1,9 @@
 """DiffPose at scale: 3D human pose by reverse diffusion, from video to served answer.
 
 The code lives in the top-level folders ``platform``, ``jobs``, ``preprocessing``, ``model``,
-``cluster`` and ``benchmarks``; this package makes them importable as ``diffpose.model`` and so on. The symlinks beside
-this file serve editable installs, type checkers and Ray's uploaded working directory; where links
-are lost (zip archives, Windows) the path below takes over.
+``cluster`` and ``benchmarks``; this package makes them importable as ``diffpose.model`` and so on.
+The symlinks beside this file serve editable installs, type checkers and Ray's uploaded working
+directory; where links are lost (zip archives, Windows) the path below takes over.
 """
 
 import pathlib as _pathlib

@@ -35,13 +35,13 @@ from diffpose.model.skeleton import JOINT_NAMES
 from diffpose.platform.clips import Split
 from diffpose.platform.errors import SourceError
 from diffpose.platform.progress import Progress
+from diffpose.platform.ray_stages import run_stages
 from diffpose.platform.storage import absolute, write_json
 from diffpose.preprocessing.calibration_stages import TEMPERATURES, make_compare_fn
 from diffpose.preprocessing.detectors.choice import detector_version
 from diffpose.preprocessing.pipeline import (
     detection_stages,
     make_plan,
-    run_stages,
     session,
     source_uris,
 )

@@ -125,6 +125,11 @@ def print_table(figures: dict[str, Any]) -> None:
         values = [run["per_action"][action]["mpjpe_mm"] for run in figures["runs"].values()]
         cells = [f"{value:.2f}" for value in (part["mpjpe_mm"], *values)]
         actions.add_row(action, str(part["n_poses"]), *cells)
+    means = [
+        part["mean_of_actions"]["mpjpe_mm"]
+        for part in (figures["context_encoder"], *figures["runs"].values())
+    ]
+    actions.add_row("mean of the actions", "", *[f"{value:.2f}" for value in means])
     console.print(actions)
     console.print(f"protocol: {figures['protocol']}")
 

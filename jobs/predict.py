@@ -33,10 +33,11 @@ from diffpose.platform.pose_store import PoseStore
 from diffpose.platform.prediction import make_predict_fn, people_of
 from diffpose.platform.progress import Progress
 from diffpose.platform.ray_session import ray_session
+from diffpose.platform.ray_stages import run_stages
 from diffpose.platform.storage import absolute, exists, join
 from diffpose.preprocessing.detectors.bundled import BundledSettings
 from diffpose.preprocessing.detectors.choice import DetectorSettings
-from diffpose.preprocessing.pipeline import detect, run_stages
+from diffpose.preprocessing.pipeline import detect
 from diffpose.preprocessing.settings import PreprocessSettings
 from diffpose.preprocessing.videos.settings import PeopleSettings
 

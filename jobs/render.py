@@ -25,9 +25,9 @@ from diffpose.platform.config import differences
 from diffpose.platform.errors import StoreError
 from diffpose.platform.progress import Progress
 from diffpose.platform.ray_session import ray_session
+from diffpose.platform.ray_stages import run_stages
 from diffpose.platform.storage import absolute, exists, find_files, join, read_json, write_json
 from diffpose.preprocessing.mocap.source import SUFFIX
-from diffpose.preprocessing.pipeline import run_stages
 from diffpose.preprocessing.plan import assign_splits
 from diffpose.preprocessing.render.films import make_render_fn
 from diffpose.preprocessing.render.settings import CONTENT_FIELDS, FilmSettings

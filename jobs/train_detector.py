@@ -34,6 +34,7 @@ from diffpose.platform.detector_training import train_part
 from diffpose.platform.errors import DiffPoseError, RunError, SourceError
 from diffpose.platform.progress import Progress
 from diffpose.platform.ray_session import cluster_cpus, ray_session
+from diffpose.platform.ray_stages import run_stages
 from diffpose.platform.storage import (
     absolute,
     exists,
@@ -45,7 +46,6 @@ from diffpose.platform.storage import (
 )
 from diffpose.preprocessing.detectors.bundled import save_weights
 from diffpose.preprocessing.detectors.examples import examples_of_film
-from diffpose.preprocessing.pipeline import run_stages
 from diffpose.preprocessing.videos.decode import named_videos
 from diffpose.preprocessing.videos.sidecar import read_sidecar
 

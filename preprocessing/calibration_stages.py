@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from diffpose.model import heatmaps as hm
 from diffpose.model.calibration import locate_truth, quantised
 from diffpose.model.camera import project
-from diffpose.preprocessing.detect_stages import Row, RowFunction
+from diffpose.platform.ray_stages import Row, RowFunction
 from diffpose.preprocessing.detectors.choice import pixel_detector
 from diffpose.preprocessing.detectors.examples import person_boxes
 from diffpose.preprocessing.detectors.recorded import RecordedSettings

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from diffpose.model import heatmaps as hm
 from diffpose.platform.clips import Clip, Split, clip_id
 from diffpose.platform.errors import DiffPoseError
 from diffpose.platform.pose_store import DETECTION_FIELDS, PoseStore
+from diffpose.platform.ray_stages import Row, RowFunction
 from diffpose.platform.storage import write_json
 from diffpose.preprocessing.detectors import simulated
 from diffpose.preprocessing.mocap.bodies import bone_factors, reshape_body
@@ -28,8 +29,6 @@ from diffpose.preprocessing.rows import ClipTruth
 from diffpose.preprocessing.seeds import generator
 from diffpose.preprocessing.settings import PreprocessSettings
 
-Row = dict[str, Any]
-RowFunction = Callable[[Row], Row]
 LOG = "detect"
 
 

@@ -18,8 +18,8 @@ from diffpose.model.skeleton import JOINT_NAMES
 from diffpose.platform.checkpoint import depth_from_json, load_encoder
 from diffpose.platform.observations import read_observations
 from diffpose.platform.pose_store import Field, PoseStore
+from diffpose.platform.ray_stages import Row, RowFunction
 from diffpose.platform.storage import write_json
-from diffpose.preprocessing.detect_stages import Row, RowFunction
 from diffpose.preprocessing.plan import Span
 
 # Frames per fit. On a CPU the draws of 16 (3 MB) stay near; a GPU wants many mixtures at once.

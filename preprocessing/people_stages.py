@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from diffpose.model.camera import project
 from diffpose.platform.clips import Clip, Split, clip_id
 from diffpose.platform.errors import DiffPoseError, SourceError
+from diffpose.platform.ray_stages import Row, RowFunction
 from diffpose.platform.storage import exists, join, read_bytes, write_bytes
-from diffpose.preprocessing.detect_stages import Row, RowFunction
 from diffpose.preprocessing.detectors.bundled import BundledSettings
 from diffpose.preprocessing.detectors.choice import person_finder
 from diffpose.preprocessing.detectors.recorded import RecordedSettings, recording_of

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,18 +20,26 @@ from numpy.typing import NDArray
 
 from diffpose.platform.clips import write_clips
 from diffpose.platform.config import to_yaml
-from diffpose.platform.errors import ConfigError, StoreError
+from diffpose.platform.errors import StoreError
 from diffpose.platform.pose_store import LARGEST_SPAN, PoseStore
 from diffpose.platform.progress import Progress
 from diffpose.platform.ray_session import ray_session
+from diffpose.platform.ray_stages import ActorStage, RowFunction, actors_on_gpus, run_stages
 from diffpose.platform.storage import find_files, join, read_json, write_bytes
-from diffpose.preprocessing import detect_stages, mixture_stages, people_stages, video_stages
-from diffpose.preprocessing.detect_stages import RowFunction
+from diffpose.preprocessing import (
+    dataset_stages,
+    detect_stages,
+    mixture_stages,
+    people_stages,
+    video_stages,
+)
+from diffpose.preprocessing.datasets.human36m import Human36mSource, recording_names
 from diffpose.preprocessing.detectors.choice import (
     detector_version,
     pixel_detector,
     temperatures,
 )
+from diffpose.preprocessing.detectors.dataset import DatasetKeypointSettings
 from diffpose.preprocessing.detectors.recorded import RecordedSettings
 from diffpose.preprocessing.detectors.simulated import SimulatedDetectorSettings
 from diffpose.preprocessing.mixture_group import mixture_attributes
@@ -69,55 +77,6 @@ class Summary:
     failed: dict[str, str]
     rows: int
     damaged: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ActorStage:
-    """A stage in processes of its own, which keep what they load: for large models and GPUs."""
-
-    stage: RowFunction
-    actors: int
-    gpus: float = 0.0
-
-
-class _Actor:
-    """What Ray starts for an ActorStage."""
-
-    def __init__(self, stage: RowFunction) -> None:
-        self.stage = stage
-
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        return self.stage(row)
-
-
-def run_stages(
-    rows: Sequence[dict[str, Any]],
-    stages: Sequence[RowFunction | ActorStage],
-    workers: int | None,
-) -> Iterator[dict[str, Any]]:
-    """Send rows through stages in parallel, one row per task; results come as they finish.
-
-    Neighbouring functions ask for the same resources, so Ray fuses them into one task per row and
-    arrays never leave the process between them. An ActorStage runs apart from them; Ray Data holds
-    decoding back while its actors are behind.
-    """
-    import ray.data
-
-    dataset: ray.data.Dataset = ray.data.from_items(list(rows), override_num_blocks=len(rows))
-    for stage in stages:
-        if isinstance(stage, ActorStage):
-            dataset = dataset.map(
-                _Actor,  # type: ignore[arg-type]  # Ray takes classes, its stubs do not say so
-                fn_constructor_args=(stage.stage,),
-                compute=ray.data.ActorPoolStrategy(size=stage.actors),
-                # not quite one CPU: equal requests would be fused with the tasks before them
-                num_cpus=0.99,
-                num_gpus=stage.gpus or None,
-            )
-            continue
-        # one CPU: the stages are single-threaded by design (see ray_session.ONE_THREAD)
-        dataset = dataset.map(stage, num_cpus=1, concurrency=workers)
-    yield from dataset.iter_rows()
 
 
 def detect(settings: PreprocessSettings) -> Summary:
@@ -184,9 +143,13 @@ def make_plan(settings: PreprocessSettings, uris: dict[str, str]) -> Plan:
     if unplanned:
         splits = assign_splits(names, settings.split, settings.seed)
         files = [{"source": name, "split": splits[name]} for name in unplanned]
-        videos = isinstance(settings.source, VideoSource)
-        with session(settings):
-            probes = _look_for_people(settings, uris, files) if videos else _probe(settings, files)
+        if isinstance(settings.source, Human36mSource):
+            probes = dataset_stages.probe(settings, unplanned)
+        else:
+            videos = isinstance(settings.source, VideoSource)
+            look = _look_for_people if videos else _probe
+            with session(settings):
+                probes = look(settings, uris, files)
         plan = extend_plan(plan, settings, probes, _longest_span(settings))
         save_plan(settings.store, plan)
     assert plan is not None  # there is at least one name
@@ -202,6 +165,8 @@ def source_uris(settings: PreprocessSettings) -> dict[str, str]:
     source = settings.source
     if isinstance(source, VideoSource):
         return named_videos(source.uri)
+    if isinstance(source, Human36mSource):
+        return dict.fromkeys(recording_names(source), source.uri)
     return {name: join(source.uri, name) for name in find_files(source.uri, SUFFIX)}
 
 
@@ -217,8 +182,12 @@ def detection_stages(
             detect_stages.make_source_fn(settings),  # files -> true poses per clip
             detect_stages.make_detect_fn(settings),  # poses -> heatmaps and their summaries
         ]
+    if isinstance(settings.source, Human36mSource):
+        errors = dataset_stages.measured_errors(settings.source)
+        return [dataset_stages.make_dataset_fn(settings, errors)]  # keypoints -> heatmaps
     if isinstance(detector, RecordedSettings):
         return [video_stages.make_recorded_fn(settings, uris)]  # keypoints -> heatmaps
+    assert not isinstance(detector, DatasetKeypointSettings)  # goes with Human36mSource alone
     input_size = pixel_detector(detector, "cpu").input_size
     cut = video_stages.make_crop_fn(settings, uris, input_size)  # frames -> windows on people
     if temperature is None:
@@ -229,7 +198,9 @@ def detection_stages(
     return [cut, ActorStage(found, actors, settings.detector_gpus) if actors else found]
 
 
-def _probe(settings: PreprocessSettings, files: Sequence[dict[str, Any]]) -> list[Probe]:
+def _probe(
+    settings: PreprocessSettings, _uris: dict[str, str], files: Sequence[dict[str, Any]]
+) -> list[Probe]:
     progress = Progress("probe", len(files), "files")
     probes = []
     for row in run_stages(files, [detect_stages.make_probe_fn(settings)], settings.workers):
@@ -276,20 +247,7 @@ def _detector_actors(settings: PreprocessSettings) -> int:
         return settings.detector_workers
     if not settings.detector_gpus:
         return 0
-    return _actors_on_gpus("detector_gpus", settings.detector_gpus)
-
-
-def _actors_on_gpus(setting: str, share: float) -> int:
-    """Return how many processes with this share of a GPU the cluster holds."""
-    import ray
-
-    gpus = float(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
-    if gpus < share:
-        raise ConfigError(
-            f"{setting}={share:g} asks for more than the cluster's {gpus:g} GPUs. Leave it out to "
-            "work on CPUs."
-        )
-    return int(gpus / share)
+    return actors_on_gpus("detector_gpus", settings.detector_gpus)
 
 
 def session(settings: PreprocessSettings) -> contextlib.AbstractContextManager[None]:
@@ -364,7 +322,7 @@ def _mixture_stages(
     return [
         mixture_stages.make_load_fn(store_uri),  # 1:1, stored heatmaps of a span
         # 1:1, H_K draws and EM; with GPUs in processes that keep theirs
-        ActorStage(fit, _actors_on_gpus("mixture.gpus", mixture.gpus), mixture.gpus)
+        ActorStage(fit, actors_on_gpus("mixture.gpus", mixture.gpus), mixture.gpus)
         if mixture.gpus
         else fit,
         mixture_stages.make_write_fn(

@@ -10,7 +10,9 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from diffpose.model.mixture import MixtureSpec
 from diffpose.model.mixture_fit import Engine, resolved
 from diffpose.platform.config import Settings
+from diffpose.preprocessing.datasets.human36m import Human36mSource
 from diffpose.preprocessing.detectors.choice import DetectorSettings
+from diffpose.preprocessing.detectors.dataset import DatasetKeypointSettings
 from diffpose.preprocessing.detectors.simulated import SimulatedDetectorSettings
 from diffpose.preprocessing.mocap.bodies import BodySettings
 from diffpose.preprocessing.mocap.source import MocapSource
@@ -38,7 +40,9 @@ def _source_kind(value: Any) -> str:
 
 
 SourceSettings: TypeAlias = Annotated[
-    Annotated[MocapSource, Tag("mocap")] | Annotated[VideoSource, Tag("videos")],
+    Annotated[MocapSource, Tag("mocap")]
+    | Annotated[VideoSource, Tag("videos")]
+    | Annotated[Human36mSource, Tag("human36m")],
     Discriminator(_source_kind),
 ]
 
@@ -89,7 +93,7 @@ class MixtureGroupSettings(Settings):
 class PreprocessSettings(Settings):
     """From recordings to a pose store: detections, then mixtures. Restartable."""
 
-    source: SourceSettings = Field(description="the recordings: kind=mocap or kind=videos")
+    source: SourceSettings = Field(description="the recordings: kind=mocap, videos or human36m")
     store: str = Field(description="pose store to make or go on with: local path or fsspec URI")
     cameras: CameraSettings = Field(CameraSettings(), description="virtual cameras, for mocap")
     bodies: BodySettings = Field(BodySettings(), description="pseudo-subjects, for mocap")
@@ -98,7 +102,7 @@ class PreprocessSettings(Settings):
     detector: DetectorSettings = Field(
         SimulatedDetectorSettings(),
         description="kind=simulated for mocap; for videos bundled (default), vitpose, onnx, "
-        "recorded",
+        "recorded; for human36m dataset",
     )
     calibration: str | None = Field(
         None, description="file of diffpose calibrate, made with this detector"
@@ -120,14 +124,13 @@ class PreprocessSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _detector_that_fits(cls, values: Any) -> Any:
-        """Videos without a word on the detector get the bundled one."""
+        """Without a word on the detector each source gets its own default."""
         if not isinstance(values, dict) or "source" not in values:
             return values
-        if _source_kind(values["source"]) != "videos":
-            return values
+        kind = {"videos": "bundled", "human36m": "dataset"}.get(_source_kind(values["source"]))
         detector = values.get("detector", {})
-        if isinstance(detector, dict) and "kind" not in detector:
-            return {**values, "detector": {"kind": "bundled", **detector}}
+        if kind and isinstance(detector, dict) and "kind" not in detector:
+            return {**values, "detector": {"kind": kind, **detector}}
         return values
 
     @field_validator("stages", mode="before")
@@ -142,6 +145,12 @@ class PreprocessSettings(Settings):
             raise ValueError(
                 "detector.kind=simulated needs known motion (source.kind=mocap); videos take "
                 "bundled, vitpose, onnx or recorded"
+            )
+        dataset = isinstance(self.detector, DatasetKeypointSettings)
+        if dataset != isinstance(self.source, Human36mSource):
+            raise ValueError(
+                f"source.kind={self.source.kind} and detector.kind={self.detector.kind} do not go "
+                "together: human36m brings its own keypoints (detector.kind=dataset), and only it"
             )
         if isinstance(self.source, MocapSource) and not simulated:
             raise ValueError(

@@ -19,7 +19,8 @@ from diffpose.model.calibration import quantised
 from diffpose.model.camera import project
 from diffpose.platform.clips import Clip
 from diffpose.platform.errors import DiffPoseError, SourceError
-from diffpose.preprocessing.detect_stages import Row, RowFunction, blank_arrays, fill_rows
+from diffpose.platform.ray_stages import Row, RowFunction
+from diffpose.preprocessing.detect_stages import blank_arrays, fill_rows
 from diffpose.preprocessing.detectors.choice import PixelDetectorSettings, pixel_detector
 from diffpose.preprocessing.detectors.interface import windows_around
 from diffpose.preprocessing.detectors.recorded import (

@@ -19,6 +19,7 @@ from diffpose.preprocessing.detectors.bundled import (
     BundledSettings,
     load_weights,
 )
+from diffpose.preprocessing.detectors.dataset import DatasetKeypointSettings
 from diffpose.preprocessing.detectors.interface import HeatmapDetector, PersonFinder
 from diffpose.preprocessing.detectors.onnx_pose import OnnxPoseSettings
 from diffpose.preprocessing.detectors.recorded import RecordedSettings
@@ -39,7 +40,8 @@ DetectorSettings: TypeAlias = Annotated[
     | Annotated[BundledSettings, Tag("bundled")]
     | Annotated[VitPoseSettings, Tag("vitpose")]
     | Annotated[OnnxPoseSettings, Tag("onnx")]
-    | Annotated[RecordedSettings, Tag("recorded")],
+    | Annotated[RecordedSettings, Tag("recorded")]
+    | Annotated[DatasetKeypointSettings, Tag("dataset")],
     Discriminator(_kind),
 ]
 
@@ -80,6 +82,8 @@ def detector_version(settings: DetectorSettings) -> str:
         return VERSION
     if isinstance(settings, RecordedSettings):
         return "recorded-1"
+    if isinstance(settings, DatasetKeypointSettings):
+        return "dataset-1"
     return pixel_detector(settings, "cpu").version
 
 

@@ -1,0 +1,80 @@
+"""Keypoints that come with a data set as a detector: heatmaps as wide as the keypoints are wrong.
+
+A heatmap is the distribution of the detector's error around the detection, measured joint by joint
+on the training subjects' frames: two round Gaussians about the keypoint, one for the usual error,
+one for the tails, fitted by EM (`fit_errors`). Detections without error (ground truth) get the
+least width that the cells can show. Stored heatmaps have 8 bits: of the tails, what is below 1/510
+of the peak is lost, which does not touch the regions that hold 50 % and 90 %.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from diffpose.model import heatmaps as hm
+from diffpose.platform.config import Settings
+
+Array = NDArray[np.float64]
+
+
+class DatasetKeypointSettings(Settings):
+    """The keypoints of the data set itself."""
+
+    kind: Literal["dataset"] = "dataset"
+    least_cells: float = Field(0.7, gt=0, description="least standard deviation in heatmap cells")
+
+
+@dataclass(frozen=True)
+class KeypointErrors:
+    """How wrong keypoints are, joint by joint: two round Gaussians without bias.
+
+    Attributes:
+        tail_weight: (J,), share of the wider one, 0 .. 1.
+        sigma_px: (J, 2), standard deviations per axis, narrow and wide.
+    """
+
+    tail_weight: Array
+    sigma_px: Array
+
+    @property
+    def version(self) -> str:
+        """A name that two different measurements do not share."""
+        data = np.concatenate([self.tail_weight, self.sigma_px.ravel()]).round(6).tobytes()
+        return f"dataset-{hashlib.sha256(data).hexdigest()[:12]}"
+
+
+def fit_errors(residuals_px: Array, iterations: int = 60) -> KeypointErrors:
+    """Fit the two widths to residuals (n, J, 2), keypoint minus truth, px."""
+    square = (np.asarray(residuals_px, dtype=np.float64) ** 2).sum(axis=-1)  # (n, J)
+    spread = square.mean(axis=0) / 2
+    narrow = np.maximum(np.median(square, axis=0) / (2 * np.log(2)), 1e-12)  # Rayleigh's median
+    variance = np.stack([narrow, np.maximum(4 * spread, 9 * narrow)])
+    weight = np.full(square.shape[1], 0.1)
+    for _ in range(iterations):
+        log_density = -square / (2 * variance[:, None]) - np.log(variance)[:, None]
+        gap = log_density[1] - log_density[0] + np.log(weight / (1 - weight))
+        tail = 1 / (1 + np.exp(-np.clip(gap, -60, 60)))
+        weight = np.clip(tail.mean(axis=0), 1e-4, 0.5)
+        for k, share in enumerate((1 - tail, tail)):
+            variance[k] = (share * square).sum(axis=0) / (2 * share.sum(axis=0) + 1e-9)
+        variance = np.maximum(variance, 1e-12)
+    return KeypointErrors(weight, np.sqrt(variance).T)
+
+
+def draw_heatmaps(
+    keypoints_px: Array, errors: KeypointErrors, settings: DatasetKeypointSettings
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Draw keypoints (R, 17, 2) as heatmaps; returns (R, 17, 64, 48) and their crops (R, 4)."""
+    crops = hm.crop_around(keypoints_px)
+    least = settings.least_cells * crops[:, 2:3, None]
+    sigma = np.maximum(errors.sigma_px[None], least)
+    weights = np.stack([1 - errors.tail_weight, errors.tail_weight], axis=-1)
+    centres = np.repeat(keypoints_px[:, :, None], 2, axis=2)
+    shape = (len(keypoints_px), *weights.shape)
+    return hm.rasterise(centres, sigma, np.broadcast_to(weights, shape), crops), crops
