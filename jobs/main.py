@@ -16,6 +16,7 @@ JOBS = {
     "train": "context encoder, mixtures with its depth, denoiser",
     "evaluate": "errors on the test split, report",
     "serve": "answer requests over HTTP",
+    "export-gmm": "DiffPose's own mixture file from a pose store",
     "benchmark": "speed and likelihood on this machine, side by side",
     "demo": "the whole way on motion that the project makes itself",
 }

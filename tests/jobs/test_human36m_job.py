@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from human36m_files import write_human36m
 
-from diffpose.jobs import evaluate, preprocess, train
+from diffpose.jobs import evaluate, export_gmm, preprocess, train
 from diffpose.model.camera import project
 from diffpose.platform.pose_store import PoseStore
 
@@ -40,6 +40,22 @@ def test_from_files_to_errors_per_action(ray_local: None, tmp_path: Path) -> Non
         assert np.median(np.abs(off)) < 8  # px: a cell, after distortion was taken out
         assert np.isfinite(found.read("mixtures/histogram/means_mm", *rows)).all()
     assert found.attributes["detector"]["kind"] == "dataset"
+
+    target = tmp_path / "data_2d_h36m_cpn_ft_h36m_dbb_gmm.npz"
+    assert export_gmm.main([f"store={store}", f"out={target}", "n_draws=300"]) == 0
+    # as the authors' loader reads it: positions_2d, subject, action, camera
+    views = np.load(target, allow_pickle=True)["positions_2d"].item()
+    assert sorted(views["S11"]) == ["Directions 1", "WalkDog 1", "Walking"]
+    raw = np.load(files / "data_2d_h36m_gt.npz", allow_pickle=True)["positions_2d"].item()
+    for subject, action in (("S9", "Directions 1"), ("S1", "Walking")):
+        assert len(views[subject][action]) == 4
+        for mixtures, truth in zip(views[subject][action], raw[subject][action], strict=True):
+            assert mixtures.shape == (8, 17, 5, 5)
+            np.testing.assert_allclose(mixtures[..., 0].sum(axis=-1), 1, atol=1e-4)
+            mean = (mixtures[..., :1] * mixtures[..., 1:3]).sum(axis=2)
+            assert np.median(np.abs(mean - truth[::2])) < 8  # px of the original, bent image
+            sigma_px = mixtures[..., 3:] * 1000 / 2
+            assert 1 <= np.median(sigma_px) < 15
 
     settings = ["--config", str(ROOT / "configs" / "train" / "demo.yaml")]
     settings += [f"store={store}", f"run={run}", "encoder_training.epochs=2"]
