@@ -1,10 +1,11 @@
 """A small convolutional network from a person crop to 17 heatmaps.
 
-An encoder of residual blocks (He et al., CVPR 2016) halves the grid four times, a decoder brings it
-back to the heatmaps' 64 x 48 with additive skips (the shape of Newell et al.'s hourglass, ECCV
-2016). The output is one logit per cell: softmax over a joint's cells is its probability, and the
-training loss is the cross-entropy of the cell that holds the joint. That is a proper score, so the
-network is paid for saying how sure it is, unlike a regression to Gaussians of fixed width.
+A strided stem reduces the crop to the heatmaps' 64 x 48, an encoder of residual blocks (He et al.,
+CVPR 2016) halves that grid three times, a decoder brings it back with additive skips (the shape of
+Newell et al.'s hourglass, ECCV 2016). The output is one logit per cell: softmax over a joint's
+cells is its probability, and the training loss is the cross-entropy of the cell that holds the
+joint. That is a proper score, so the network is paid for saying how sure it is, unlike a regression
+to Gaussians of fixed width.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from torch.nn import functional as F
 from diffpose.model.heatmaps import HEIGHT, WIDTH
 from diffpose.model.skeleton import N_JOINTS
 
-INPUT_SIZE = (2 * HEIGHT, 2 * WIDTH)  # rows, columns
+INPUT_SIZE = (4 * HEIGHT, 4 * WIDTH)  # rows, columns
 
 
 class HeatmapNetworkConfig(BaseModel, frozen=True, extra="forbid"):
-    """Channels of the grids of 1/2, 1/4, 1/8 and 1/16 of the input."""
+    """Channels of the grids of 1/4, 1/8, 1/16 and 1/32 of the input."""
 
-    channels: tuple[int, int, int, int] = Field((16, 40, 80, 144), description="per grid")
+    stem: int = Field(16, ge=1, description="channels of half the input")
+    channels: tuple[int, int, int, int] = Field((32, 40, 80, 144), description="per grid")
     blocks: tuple[int, int, int] = Field((2, 3, 2), description="residual blocks per lower grid")
 
 
@@ -35,33 +37,33 @@ class HeatmapNetwork(nn.Module):
         self.config = config or HeatmapNetworkConfig()
         c0, c1, c2, c3 = self.config.channels
         b1, b2, b3 = self.config.blocks
-        self.stem = conv_unit(3, c0, stride=2)
+        stem = self.config.stem
+        self.stem = nn.Sequential(conv_unit(3, stem, stride=2), conv_unit(stem, c0, stride=2))
         self.down1 = nn.Sequential(conv_unit(c0, c1, stride=2), *(Residual(c1) for _ in range(b1)))
         self.down2 = nn.Sequential(conv_unit(c1, c2, stride=2), *(Residual(c2) for _ in range(b2)))
         self.down3 = nn.Sequential(conv_unit(c2, c3, stride=2), *(Residual(c3) for _ in range(b3)))
         self.lateral2, self.up2 = conv_unit(c3, c2, size=1), Residual(c2)
         self.lateral1, self.up1 = conv_unit(c2, c1, size=1), Residual(c1)
-        fine = 2 * c0
-        self.lateral0 = nn.Conv2d(c1, fine, 1)
-        self.skip0 = nn.Conv2d(c0, fine, 1)
-        self.head = nn.Sequential(nn.ReLU(), conv_unit(fine, fine), nn.Conv2d(fine, N_JOINTS, 1))
+        self.lateral0 = nn.Conv2d(c1, c0, 1)
+        self.skip0 = nn.Conv2d(c0, c0, 1)
+        self.head = nn.Sequential(nn.ReLU(), conv_unit(c0, c0), nn.Conv2d(c0, N_JOINTS, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return logits.
 
         Args:
-            pixels: (B, 3, 128, 96), RGB, 0 .. 1.
+            pixels: (B, 3, 256, 192), RGB, 0 .. 1.
 
         Returns:
             (B, 17, 64, 48).
         """
-        half = self.stem(pixels - 0.45)
-        quarter = self.down1(half)
-        eighth = self.down2(quarter)
-        lowest = self.down3(eighth)
-        eighth = self.up2(eighth + doubled(self.lateral2(lowest)))
-        quarter = self.up1(quarter + doubled(self.lateral1(eighth)))
-        logits: Tensor = self.head(self.skip0(half) + doubled(self.lateral0(quarter)))
+        full = self.stem(pixels - 0.45)  # the heatmaps' grid
+        half = self.down1(full)
+        quarter = self.down2(half)
+        eighth = self.down3(quarter)
+        quarter = self.up2(quarter + doubled(self.lateral2(eighth)))
+        half = self.up1(half + doubled(self.lateral1(quarter)))
+        logits: Tensor = self.head(self.skip0(full) + doubled(self.lateral0(half)))
         return logits
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,8 @@ from numpy.typing import NDArray
 from diffpose.platform.errors import RunError
 from diffpose.platform.storage import join, list_names, read_bytes, write_bytes
 
-# Room for turning and scaling: at 1.25 around the box (what the network sees) a view has 128 rows.
-CROP_SIZE = (176, 132)
+# Room for turning and scaling: at 1.25 around the box (what the network sees) a view has 235 rows.
+CROP_SIZE = (320, 240)
 CROP_PADDING = 1.7
 FRAME_SIDE = 192
 
@@ -22,7 +23,7 @@ class Examples:
     """N people in crops and M whole frames.
 
     Attributes:
-        crops: (N, 176, 132, 3) uint8 RGB.
+        crops: (N, 320, 240, 3) uint8 RGB.
         joints_px: (N, 17, 2), in px of the crop.
         boxes_px: (N, 4), the person's box in px of the crop.
         frames: (M, 192, 192, 3) uint8 RGB, scaled to fit, top-left.
@@ -56,16 +57,36 @@ def read_examples(folder: str, rank: int, world_size: int) -> Examples:
             f"{folder!r} holds examples of {len(names)} films for {world_size} workers. Render "
             "more films of this split, or lower workers=."
         )
-    parts = []
-    for name in names[rank::world_size]:
-        with np.load(io.BytesIO(read_bytes(join(folder, name))), allow_pickle=False) as arrays:
-            parts.append({field.name: arrays[field.name] for field in fields(Examples)})
-    most = max(part["frame_boxes_px"].shape[1] for part in parts)
-    for part in parts:
-        boxes = part["frame_boxes_px"]
-        part["frame_boxes_px"] = np.pad(
-            boxes, ((0, 0), (0, most - boxes.shape[1]), (0, 0)), constant_values=np.nan
-        )
-    return Examples(
-        **{f.name: np.concatenate([part[f.name] for part in parts]) for f in fields(Examples)}
-    )
+    files = [join(folder, name) for name in names[rank::world_size]]
+    # two passes, so that the pixels are in memory once
+    shapes = [{k: v.shape for k, v in _arrays(file).items()} for file in files]
+    people = max(shape["frame_boxes_px"][1] for shape in shapes)
+    whole = {}
+    for name, dtype in _DTYPES.items():
+        rest = (people, 4) if name == "frame_boxes_px" else shapes[0][name][1:]
+        n = sum(shape[name][0] for shape in shapes)
+        whole[name] = np.full((n, *rest), np.nan if dtype is np.float32 else 0, dtype=dtype)
+    first = dict.fromkeys(_DTYPES, 0)
+    for file in files:
+        for name, values in _arrays(file).items():
+            start = first[name]
+            first[name] = stop = start + len(values)
+            if name == "frame_boxes_px":
+                whole[name][start:stop, : values.shape[1]] = values
+            else:
+                whole[name][start:stop] = values
+    return Examples(**whole)
+
+
+_DTYPES = {
+    "crops": np.uint8,
+    "joints_px": np.float32,
+    "boxes_px": np.float32,
+    "frames": np.uint8,
+    "frame_boxes_px": np.float32,
+}
+
+
+def _arrays(file: str) -> dict[str, NDArray[Any]]:
+    with np.load(io.BytesIO(read_bytes(file)), allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in _DTYPES}

@@ -1,9 +1,9 @@
 """DiffPose's own mixture file, data_2d_h36m_NAME_gmm.npz, made from any pose store.
 
 The authors' loader reads ``positions_2d``: subject -> action -> one array per camera,
-(T, 17, M, 5), last axis [pi, u, v, s_u, s_v]. pi sums to 1 over the M kernels of a joint; u, v are px of the
-original image (distortion included); s is used there as a standard deviation in screen units, px
-times 2 / width, although it is named a variance. The file itself was never released.
+(T, 17, M, 5), last axis [pi, u, v, s_u, s_v]. pi sums to 1 over the M kernels of a joint; u, v are
+px of the original image (distortion included); s is used there as a standard deviation in screen
+units, px times 2 / width, although it is named a variance. The file itself was never released.
 
 Here each joint's mixture is fitted by EM to draws from its heatmap, in the image plane.
 """

@@ -11,7 +11,7 @@ from diffpose.model.person_network import PersonNetwork, boxes_of, decode_people
 def test_shapes_and_size_of_the_default_networks() -> None:
     heatmap, person = HeatmapNetwork().eval(), PersonNetwork().eval()
     with torch.inference_mode():
-        assert heatmap(torch.rand(2, 3, 128, 96)).shape == (2, 17, 64, 48)
+        assert heatmap(torch.rand(2, 3, 256, 192)).shape == (2, 17, 64, 48)
         assert person(torch.rand(2, 3, 192, 192)).shape == (2, 5, 24, 24)
     n_values = sum(v.numel() for n in (heatmap, person) for v in n.state_dict().values())
     assert 2 * n_values < 4_000_000  # float16: what is shipped stays below 4 MB

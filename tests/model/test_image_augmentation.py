@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from diffpose.model.heatmap_network import INPUT_SIZE
 from diffpose.model.heatmaps import CROP_PADDING
-from diffpose.model.image_augmentation import random_colours, random_frames, random_views
+from diffpose.model.image_augmentation import (
+    _resample,
+    random_colours,
+    random_frames,
+    random_views,
+)
 from diffpose.model.skeleton import MIRROR
 
 
@@ -40,7 +46,7 @@ def test_joints_stay_on_their_pixels_and_left_stays_left() -> None:
     for i in range(40):
         red = centroid(views[i, 0] > 0.5)
         green = centroid(views[i, 1] > 0.5)
-        in_view = cells[i] * 2  # 128 x 96 px over 64 x 48 cells
+        in_view = cells[i] * 4  # 256 x 192 px over 64 x 48 cells
         own, other = in_view[3] - red, in_view[6] - green
         if own.norm() > 3:  # mirrored: what was the right foot is now the left one
             mirrored += 1
@@ -53,10 +59,22 @@ def test_joints_stay_on_their_pixels_and_left_stays_left() -> None:
 def test_the_plain_view_is_the_padded_box() -> None:
     crops, joints, boxes = crops_with_discs(2)
     views, cells = random_views(crops, joints, boxes, INPUT_SIZE, torch.Generator(), amount=0.0)
-    pixel = CROP_PADDING * max(57 / 96, 90 / 128)
-    expected = (joints - torch.tensor([66.5, 90.0])) / pixel + torch.tensor([48.0, 64.0])
-    torch.testing.assert_close(cells * 2, expected, atol=1e-3, rtol=0)
-    assert (centroid(views[0, 0] > 0.5) - cells[0, 3] * 2).norm() < 0.5
+    pixel = CROP_PADDING * max(57 / 192, 90 / 256)
+    expected = (joints - torch.tensor([66.5, 90.0])) / pixel + torch.tensor([96.0, 128.0])
+    torch.testing.assert_close(cells * 4, expected, atol=1e-3, rtol=0)
+    assert (centroid(views[0, 0] > 0.5) - cells[0, 3] * 4).norm() < 1.0
+
+
+def test_views_are_those_of_grid_sample() -> None:
+    """The compiled resampling against torch's, turned, off centre and partly outside."""
+    rng = np.random.default_rng(2)
+    crops = torch.from_numpy(rng.integers(0, 256, (3, 50, 40, 3), dtype=np.uint8))
+    theta = torch.from_numpy(rng.normal(0, 0.6, (3, 2, 3)).astype(np.float32))
+    views = torch.empty((3, 3, 32, 24))
+    _resample(crops.numpy(), theta.numpy(), views.numpy())
+    grid = F.affine_grid(theta, [3, 3, 32, 24], align_corners=False)
+    expected = F.grid_sample(crops.permute(0, 3, 1, 2).float() / 255, grid, align_corners=False)
+    torch.testing.assert_close(views, expected, atol=1e-3, rtol=0)
 
 
 def test_same_generator_same_views() -> None:
