@@ -25,7 +25,14 @@ from rich.table import Table
 from diffpose.jobs import command_line
 from diffpose.platform.config import Settings, to_yaml
 from diffpose.platform.errors import ConfigError
-from diffpose.platform.evaluation import CONTEXT, PROTOCOL, Evaluation, evaluate_runs, summarise
+from diffpose.platform.evaluation import (
+    CONTEXT,
+    PROTOCOL,
+    Evaluation,
+    evaluate_runs,
+    summarise,
+    write_poses,
+)
 from diffpose.platform.evaluation_report import write_report
 from diffpose.platform.storage import absolute, join, write_bytes, write_json
 
@@ -78,6 +85,7 @@ def evaluate(settings: EvaluateSettings) -> None:
     print_table(figures)
     folder = absolute(settings.output or join(settings.run, "evaluation"))
     write_json(join(folder, "evaluation.json"), figures)
+    write_poses(join(folder, "poses.parquet"), evaluation)
     write_bytes(join(folder, "evaluate.yaml"), to_yaml(settings).encode())
     if settings.json_file:
         write_json(settings.json_file, figures)
@@ -110,13 +118,16 @@ def print_table(figures: dict[str, Any]) -> None:
     """Print the results, the run's own per action."""
     console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
     title = f"{figures['split']} split, {figures['n_poses']} poses, seed {figures['seed']}"
-    table = Table("method", "MPJPE mm", "P-MPJPE mm", "/ context encoder", title=title)
+    head = ("method", "MPJPE mm", "P-MPJPE mm", "N-MPJPE mm", "MPJVE mm", "/ context encoder")
+    table = Table(*head, title=title)
     reference = figures["context_encoder"]["mpjpe_mm"]
     for name, part in ((CONTEXT, figures["context_encoder"]), *figures["runs"].items()):
         table.add_row(
             name,
             f"{part['mpjpe_mm']:.2f}",
             f"{part['p_mpjpe_mm']:.2f}",
+            f"{part['n_mpjpe_mm']:.2f}",
+            "-" if part["mpjve_mm_per_frame"] is None else f"{part['mpjve_mm_per_frame']:.2f}",
             f"{part['mpjpe_mm'] / reference:.3f}",
         )
     console.print(table)

@@ -6,6 +6,7 @@ Ray Data sends ranges of the split through tasks; a worker process loads the run
 from __future__ import annotations
 
 import functools
+import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from diffpose.model.initial_distribution import take_rows
 from diffpose.model.lifter import Lifter, SamplingSettings, row_seeds
 from diffpose.model.metrics import align, joint_errors
+from diffpose.model.protocols import mpjve, n_mpjpe
 from diffpose.platform.checkpoint import load_lifter
 from diffpose.platform.clips import Clip
 from diffpose.platform.errors import StoreError
@@ -25,11 +27,12 @@ from diffpose.platform.observations import read_observations
 from diffpose.platform.pose_store import PoseStore, contiguous_ranges
 from diffpose.platform.progress import Progress
 from diffpose.platform.ray_session import ray_session
+from diffpose.platform.storage import write_bytes
 
 PROTOCOL = (
     "root-relative, camera frame, mm; all 17 joints (the root counts with error 0); plain mean "
-    "over all poses of the split; P-MPJPE after similarity alignment per pose; pose = mean of the "
-    "hypotheses"
+    "over all poses of the split; P-MPJPE after similarity alignment per pose, N-MPJPE after the "
+    "best scale; MPJVE mm per frame within clips; pose = mean of the hypotheses"
 )
 _ROWS_PER_TASK = 512
 CONTEXT = "context encoder"
@@ -43,11 +46,13 @@ class PoseErrors:
         joint_mm: (n, 17), distances.
         aligned_mm: (n, 17), distances after similarity alignment.
         std_mm: (n, 17), predicted spread; NaN for a method that predicts none.
+        pose_mm: (n, 17, 3), the predicted poses, root-relative, camera frame.
     """
 
     joint_mm: NDArray[np.float64]
     aligned_mm: NDArray[np.float64]
     std_mm: NDArray[np.float64]
+    pose_mm: NDArray[np.float32]
 
     @property
     def mpjpe_mm(self) -> NDArray[np.float64]:
@@ -69,12 +74,23 @@ class Evaluation:
     Attributes:
         rows: (n,), rows of the store.
         actions: (n,), their actions.
+        clips: (n,), ids of their clips.
+        truth_mm: (n, 17, 3), the true poses.
         methods: by name; the context encoder of the first run is one.
     """
 
     rows: NDArray[np.int64]
     actions: NDArray[np.str_]
+    clips: NDArray[np.str_]
+    truth_mm: NDArray[np.float32]
     methods: dict[str, PoseErrors]
+
+    @property
+    def stretches(self) -> NDArray[np.int64]:
+        """Lengths of the stretches of frames that follow each other, (k,), adding up to n."""
+        follows = (np.diff(self.rows) == 1) & (self.clips[1:] == self.clips[:-1])
+        borders = np.flatnonzero(~follows) + 1
+        return np.diff(np.concatenate([[0], borders, [len(self.rows)]])).astype(np.int64)
 
 
 def make_lift_fn(
@@ -90,7 +106,7 @@ def make_lift_fn(
         truth = store.read("pose_3d", first, stop).astype(np.float64)
         known: NDArray[np.bool_] = np.asarray(np.isfinite(truth).all(axis=(1, 2)))
         rows = np.flatnonzero(known) + first
-        result: dict[str, Any] = {"rows": rows}
+        result: dict[str, Any] = {"rows": rows, "truth_mm": truth[known].astype(np.float32)}
         if len(rows) == 0:
             return result
         seen = take_rows(read_observations(store, first, stop), known)
@@ -185,9 +201,15 @@ def summarise(evaluation: Evaluation, name: str) -> dict[str, Any]:
         }
         for action in sorted(set(evaluation.actions.tolist()))
     }
+    lengths = evaluation.stretches
+    moving = bool((lengths > 1).any())
     return {
         "mpjpe_mm": float(errors.mpjpe_mm.mean()),
         "p_mpjpe_mm": float(errors.p_mpjpe_mm.mean()),
+        "n_mpjpe_mm": float(n_mpjpe(errors.pose_mm, evaluation.truth_mm).mean()),
+        "mpjve_mm_per_frame": mpjve(errors.pose_mm, evaluation.truth_mm, lengths)
+        if moving
+        else None,
         # Human3.6M's headline: every action counts the same, however long it is
         "mean_of_actions": {
             key: float(np.mean([part[key] for part in per_action.values()]))
@@ -206,6 +228,7 @@ def _add(
 ) -> None:
     result[f"{name}/joint_mm"] = joint_errors(poses_mm, truth_mm)
     result[f"{name}/aligned_mm"] = joint_errors(align(poses_mm, truth_mm), truth_mm)
+    result[f"{name}/pose_mm"] = poses_mm.astype(np.float32)
     unknown = np.full(poses_mm.shape[:2], np.nan)
     result[f"{name}/std_mm"] = unknown if std_mm is None else std_mm.astype(np.float64)
 
@@ -213,12 +236,11 @@ def _add(
 def _collect(
     found: Sequence[dict[str, Any]], runs: dict[str, str], clips: Sequence[Clip]
 ) -> Evaluation:
-    parts = ("joint_mm", "aligned_mm", "std_mm")
+    parts = ("joint_mm", "aligned_mm", "std_mm", "pose_mm")
     rows = np.concatenate([row["rows"] for row in found]).astype(np.int64)
     starts = np.array([clip.first_row for clip in clips])
-    actions = np.array([clip.action for clip in clips])[
-        np.searchsorted(starts, rows, side="right") - 1
-    ]
+    own = np.searchsorted(starts, rows, side="right") - 1
+    truth = np.concatenate([np.asarray(row["truth_mm"]) for row in found])
     methods = {
         name: PoseErrors(
             *(
@@ -228,4 +250,33 @@ def _collect(
         )
         for name in (CONTEXT, *runs)
     }
-    return Evaluation(rows, actions, methods)
+    actions, ids = (np.array([getattr(c, name) for c in clips]) for name in ("action", "clip"))
+    return Evaluation(rows, actions[own], ids[own], truth, methods)
+
+
+def write_poses(uri: str, evaluation: Evaluation) -> None:
+    """Write every pose with its errors as parquet, for later study.
+
+    Columns: row, clip, action, truth_mm, and for each method NAME/mpjpe_mm, NAME/p_mpjpe_mm,
+    NAME/pose_mm (51 numbers: 17 joints, x y z, root-relative, camera frame).
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def poses(values: NDArray[np.float32]) -> pa.Array:
+        flat = pa.array(values.astype(np.float32).reshape(-1))
+        return pa.FixedSizeListArray.from_arrays(flat, 51)
+
+    columns = {
+        "row": pa.array(evaluation.rows),
+        "clip": pa.array(evaluation.clips.tolist()).dictionary_encode(),
+        "action": pa.array(evaluation.actions.tolist()).dictionary_encode(),
+        "truth_mm": poses(evaluation.truth_mm),
+    }
+    for name, errors in evaluation.methods.items():
+        columns[f"{name}/mpjpe_mm"] = pa.array(errors.mpjpe_mm)
+        columns[f"{name}/p_mpjpe_mm"] = pa.array(errors.p_mpjpe_mm)
+        columns[f"{name}/pose_mm"] = poses(errors.pose_mm)
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    write_bytes(uri, buffer.getvalue())

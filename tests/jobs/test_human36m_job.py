@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from human36m_files import write_human36m
 
@@ -65,5 +66,13 @@ def test_from_files_to_errors_per_action(ray_local: None, tmp_path: Path) -> Non
     measured = json.loads(figures.read_text())
     assert measured["n_poses"] == 7 * 4 * 8
     assert sorted(measured["per_action"]) == ["Directions", "WalkDog", "Walking"]
+    assert measured["mpjpe_mm"] >= measured["n_mpjpe_mm"] * 0.99
+    assert measured["mpjve_mm_per_frame"] > 0
+    poses = pq.read_table(run / "evaluation" / "poses.parquet").to_pandas()
+    assert len(poses) == measured["n_poses"]
+    assert poses["run/mpjpe_mm"].mean() == pytest.approx(measured["mpjpe_mm"])
+    off = np.stack(poses["run/pose_mm"]) - np.stack(poses["truth_mm"])
+    errors = np.linalg.norm(off.reshape(-1, 17, 3), axis=-1).mean(axis=1)
+    np.testing.assert_allclose(errors, poses["run/mpjpe_mm"], rtol=1e-3)
     actions = [part["mpjpe_mm"] for part in measured["per_action"].values()]
     assert measured["mean_of_actions"]["mpjpe_mm"] == pytest.approx(np.mean(actions))
