@@ -26,15 +26,15 @@ from pydantic import Field
 
 from diffpose.jobs import command_line
 from diffpose.jobs.preprocess import print_summary, with_absolute_uris
-from diffpose.platform.checkpoint import load_lifter
+from diffpose.platform.checkpoint import load_lifter, weights_digest
 from diffpose.platform.config import Settings, validate
 from diffpose.platform.errors import SourceError
 from diffpose.platform.pose_store import PoseStore
-from diffpose.platform.prediction import make_predict_fn, people_of
+from diffpose.platform.prediction import file_names, make_predict_fn, people_of
 from diffpose.platform.progress import Progress
 from diffpose.platform.ray_session import ray_session
 from diffpose.platform.ray_stages import run_stages
-from diffpose.platform.storage import absolute, exists, join
+from diffpose.platform.storage import absolute, exists, join, read_json
 from diffpose.preprocessing.detectors.bundled import BundledSettings
 from diffpose.preprocessing.detectors.choice import DetectorSettings
 from diffpose.preprocessing.pipeline import detect
@@ -66,7 +66,7 @@ class PredictSettings(Settings):
 def predict(settings: PredictSettings) -> int:
     """Detect, lift, write; returns the exit status."""
     run, out = absolute(settings.run), absolute(settings.out)
-    load_lifter(run)  # says what is wrong before any video is decoded
+    config = load_lifter(run)[2]  # says what is wrong before any video is decoded
     source: dict[str, Any] = {"kind": "videos", "uri": settings.video, "fps": settings.fps}
     recipe = {
         "source": {**source, "focal_px": settings.focal_px},
@@ -87,17 +87,26 @@ def predict(settings: PredictSettings) -> int:
             reasons = "; ".join(f"{name}: {why}" for name, why in summary.failed.items())
             raise SourceError(f"Nobody could be followed in {settings.video!r}. {reasons}")
         overrides = {} if settings.n_hypotheses is None else {"n_hypotheses": settings.n_hypotheses}
-        left = [person for person in people if not exists(join(out, f"{person.file}.json"))]
+        question = json.dumps(
+            {"weights": weights_digest(run), "sampling": {**config["sampling"], **overrides},
+             "seed": settings.seed}, sort_keys=True
+        )  # fmt: skip
         rows = [
-            {"clips": json.dumps([clip.model_dump(mode="json") for clip in person.clips])}
-            for person in left
+            {"clips": json.dumps([c.model_dump(mode="json") for c in person.clips]), "file": file}
+            for person, file in zip(people, file_names(people), strict=True)
+            if not _answered(join(out, f"{file}.json"), question)
         ]
-        progress = Progress("lift", len(people), "people", already=len(people) - len(left))
-        stage = make_predict_fn(store.uri, run, overrides, settings.seed, out)
+        progress = Progress("lift", len(people), "people", already=len(people) - len(rows))
+        stage = make_predict_fn(store.uri, run, overrides, settings.seed, out, question)
         for done in run_stages(rows, [stage], settings.workers) if rows else ():
             progress.advance(1)
             print(f"  {out}/{done['file']}.json: {done['frames']} frames")
     return 0
+
+
+def _answered(uri: str, question: str) -> bool:
+    """Tell whether the answer to this very question is there."""
+    return exists(uri) and read_json(uri).get("question") == question
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -49,8 +49,10 @@ def align(predicted: Poses, target: Poses) -> Poses:
     aligned = np.empty_like(predicted)
     unclear = np.zeros(len(predicted), dtype=np.bool_)
     _align_all(predicted, target, aligned, unclear)
+    unclear &= _known(predicted, target)  # NaN stays NaN: of those there is no decomposition
     if unclear.any():
         aligned[unclear] = align_by_svd(predicted[unclear], target[unclear])
+    aligned[~_known(predicted, target)] = np.nan
     return aligned
 
 
@@ -59,10 +61,19 @@ def aligned_errors(predicted: Poses, target: Poses) -> NDArray[np.float64]:
     errors = np.empty(len(predicted))
     unclear = np.zeros(len(predicted), dtype=np.bool_)
     _errors_all(predicted, target, errors, unclear)
+    known = _known(predicted, target)
+    unclear &= known
+    errors[~known] = np.nan
     if unclear.any():
         moved = align_by_svd(predicted[unclear], target[unclear])
         errors[unclear] = np.linalg.norm(moved - target[unclear], axis=-1).mean(axis=-1)
     return errors
+
+
+def _known(predicted: Poses, target: Poses) -> NDArray[np.bool_]:
+    """Tell for each pose whether all of it and of its target is finite."""
+    finite = np.isfinite(predicted) & np.isfinite(target)
+    return np.asarray(finite.all(axis=(1, 2)))
 
 
 def align_by_svd(predicted: Poses, target: Poses) -> Poses:

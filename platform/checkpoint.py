@@ -111,6 +111,18 @@ def encoder_digest(uri: str) -> str:
     return hashlib.sha256(_read_weights(uri)).hexdigest()[:16]
 
 
+def weights_digest(run_uri: str) -> str:
+    """Return a digest of all weights of a run: two runs that answer differently differ here.
+
+    Raises:
+        RunError: a part is missing.
+    """
+    digest = hashlib.sha256()
+    for part in ("encoder", "denoiser"):
+        digest.update(_read_weights(join(run_uri, part)))
+    return digest.hexdigest()[:16]
+
+
 def depth_to_json(depth: DepthPrior) -> dict[str, Any]:
     """Describe a depth prior as JSON."""
     if isinstance(depth, EncoderDepth):

@@ -30,10 +30,13 @@ class Person:
     track: int
     clips: tuple[Clip, ...]
 
-    @property
-    def file(self) -> str:
-        """Return the name of this person's files, without suffix."""
-        stem = self.source.rpartition(".")[0] or self.source
+    def file(self, *, whole_name: bool) -> str:
+        """Return the name of this person's files, without their suffix.
+
+        Args:
+            whole_name: keep the video's suffix in it.
+        """
+        stem = self.source if whole_name else self.source.rpartition(".")[0] or self.source
         return f"{stem.replace('/', '__')}_person_{self.track}"
 
 
@@ -48,10 +51,19 @@ def people_of(clips: Sequence[Clip]) -> list[Person]:
     ]
 
 
+def file_names(people: Sequence[Person]) -> list[str]:
+    """Return a name for each person's files; videos that differ in their suffix alone keep it."""
+    short = [person.file(whole_name=False) for person in people]
+    return [
+        person.file(whole_name=True) if short.count(name) > 1 else name
+        for person, name in zip(people, short, strict=True)
+    ]
+
+
 def make_predict_fn(
-    store_uri: str, run: str, overrides: dict[str, Any], seed: int, out: str
+    store_uri: str, run: str, overrides: dict[str, Any], seed: int, out: str, question: str
 ) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Return a stage on rows {"person"}: lifts a person's clips and writes the files.
+    """Return a stage on rows {"clips", "file"}: lifts a person's clips and writes the files.
 
     Seeds follow the frame's number within the video, so a video gives the same poses whatever else
     is predicted with it.
@@ -81,17 +93,28 @@ def make_predict_fn(
                 }
             )
         arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        write_person(out, person, arrays, run)
-        return {"file": person.file, "frames": len(arrays["poses_mm"])}
+        write_person(out, row["file"], person, arrays, run, question)
+        return {"file": row["file"], "frames": len(arrays["poses_mm"])}
 
     return predict
 
 
-def write_person(out: str, person: Person, arrays: dict[str, NDArray[Any]], run: str) -> None:
-    """Write ``<video>_person_<k>.npz`` with everything and ``.json`` with the poses."""
+def write_person(
+    out: str,
+    file: str,
+    person: Person,
+    arrays: dict[str, NDArray[Any]],
+    run: str,
+    question: str,
+) -> None:
+    """Write FILE.npz with everything and FILE.json with the poses.
+
+    ``question`` stands in the JSON: what the answer depends on besides the detections, so that a
+    rerun that asks something else is told from one that goes on.
+    """
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    write_bytes(join(out, f"{person.file}.npz"), buffer.getvalue())
+    write_bytes(join(out, f"{file}.npz"), buffer.getvalue())
     first = person.clips[0]
     # 0.1 mm and 0.1 px are far below what any of this can know
     rounded = {
@@ -99,7 +122,7 @@ def write_person(out: str, person: Person, arrays: dict[str, NDArray[Any]], run:
         for name in ("timestamp_s", "poses_mm", "std_mm", "root_mm", "keypoints_px")
     }
     write_json(
-        join(out, f"{person.file}.json"),
+        join(out, f"{file}.json"),
         {
             "video": person.source,
             "person": person.track,
@@ -112,6 +135,7 @@ def write_person(out: str, person: Person, arrays: dict[str, NDArray[Any]], run:
             "frame": "camera: x right, y down, z forward; poses relative to joint 0",
             "n_hypotheses": int(arrays["hypotheses_mm"].shape[1]),
             "model": run,
+            "question": question,
             **rounded,
         },
     )

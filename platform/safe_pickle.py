@@ -33,7 +33,11 @@ def read_npz(uri: str) -> dict[str, Any]:
     Raises:
         SourceError: there is no such file, it is no npz file, or it holds more than plain data.
     """
-    data = _read(uri)
+    return npz_content(uri, _read(uri))
+
+
+def npz_content(uri: str, data: bytes) -> dict[str, Any]:
+    """Do what `read_npz` does with bytes that were read already; uri is for messages."""
     values: dict[str, Any] = {}
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:

@@ -104,7 +104,12 @@ def make_fit_fn(
                 errors[clip.clip] = f"{clip.source}: {fault}"
                 for values in arrays.values():
                     values[first : first + clip.n_rows] = np.nan
-        return {"span": row["span"], "arrays": arrays, "errors": json.dumps(errors)}
+        return {
+            "span": row["span"],
+            "arrays": arrays,
+            "errors": json.dumps(errors),
+            "skipped": row.get("failed_clips", "[]"),
+        }
 
     return fit
 
@@ -145,9 +150,10 @@ def make_write_fn(store_uri: str, group: str) -> RowFunction:
         errors = json.loads(row["errors"])
         write_json(
             store.log_uri("mixtures", group, f"span_{span.span:06d}.json"),
-            {"span": span.span, "errors": errors},
+            {"span": span.span, "errors": errors, "skipped": json.loads(row["skipped"])},
         )
-        done = sum(clip.n_rows for clip in span.clips if clip.clip not in errors)
+        left_out = {*errors, *json.loads(row["skipped"])}
+        done = sum(clip.n_rows for clip in span.clips if clip.clip not in left_out)
         return {"span_number": span.span, "rows": done, "failed": len(errors)}
 
     return write

@@ -36,7 +36,7 @@ from diffpose.preprocessing.videos.decode import (
 from diffpose.preprocessing.videos.settings import VideoSource
 from diffpose.preprocessing.videos.sidecar import read_sidecar, read_truth
 from diffpose.preprocessing.videos.track_files import FOLDER, VideoTracks, digest, write_tracks
-from diffpose.preprocessing.videos.tracking import Track, link
+from diffpose.preprocessing.videos.tracking import Track, link, thinned
 
 # Frames that wait for the finder together, at most; whole frames are large.
 _FRAMES_AT_ONCE = 8
@@ -199,8 +199,6 @@ def _tracks_of(
     if len(pts) == 0:
         raise SourceError(damage or f"{uri}: not one frame could be decoded.")
     chosen = choose_frames(times, source.fps)
-    place = np.full(len(pts), -1)
-    place[chosen] = np.arange(len(chosen))
     sidecar = read_sidecar(uri)
     truth = read_truth(uri, sidecar)
     finder = _finder(settings)
@@ -220,20 +218,16 @@ def _tracks_of(
                 "takes the boxes from. Use people.finder=bundled or rtdetr."
             )
         looks, boxes = _true_boxes(truth, np.array(sidecar.intrinsics_px), times)
-    # people are looked for in all frames; tracks are kept over the chosen ones
-    nearest = np.clip(np.searchsorted(chosen, looks), 0, len(chosen) - 1)
-    seen: dict[int, NDArray[np.floating]] = {}
-    for at, look, people in zip(nearest, looks, boxes, strict=True):
-        if int(at) not in seen or chosen[at] == look:
-            seen[int(at)] = people
-    tracks = link(
-        times[chosen],
-        sorted(seen),
-        [seen[i] for i in sorted(seen)],
+    # people are followed through all frames, and kept in the chosen ones
+    followed = link(
+        times,
+        looks.tolist(),
+        boxes,
         several=settings.people.several,
         patience_s=settings.people.patience_s,
         shortest_s=settings.people.shortest_s,
     )
+    tracks = [part for track in followed if (part := thinned(track, chosen)) is not None]
     if not tracks:
         raise SourceError(
             f"{uri}: no person was found in {len(looks)} of its {len(pts)} frames. Lower "

@@ -257,8 +257,13 @@ def session(settings: PreprocessSettings) -> contextlib.AbstractContextManager[N
 
 
 def _longest_span(settings: PreprocessSettings) -> int:
-    """Return the rows that a task may hold: pixels weigh three times as much as heatmaps."""
-    return settings.source.clip_frames if isinstance(settings.source, VideoSource) else LARGEST_SPAN
+    """Return the rows that a task may hold: pixels weigh three times as much as heatmaps.
+
+    A power of two, since spans are whole shards and chunks; a longer clip gets several of them.
+    """
+    if not isinstance(settings.source, VideoSource):
+        return LARGEST_SPAN
+    return int(1 << (settings.source.clip_frames.bit_length() - 1))
 
 
 def fit_mixtures(
@@ -295,12 +300,16 @@ def fit_mixtures(
     store.group[f"mixtures/{group}"].attrs.update(attributes)
     log = store.log_uri("mixtures", group)
     good = {clip.clip for clip in clips}
+    # spans that are not done, and those with clips that were detected only after they were
+    done = markers(log)
+    behind = {number for number, marker in done.items() if good & {*marker.get("skipped", [])}}
     rows = [
         {
             "span": span.model_dump_json(),
             "failed_clips": json.dumps([c.clip for c in span.clips if c.clip not in good]),
         }
-        for span in left(plan, markers(log))
+        for span in plan.spans
+        if span.span in behind or span.span not in done or done[span.span]["errors"]
     ]
     if rows:
         with ray_session(workers):

@@ -60,14 +60,15 @@ def make_crop_fn(
             by_source[clip.source].append(clip)
         for name, clips in by_source.items():
             try:
+                uri = _uri_of(uris, name)
                 tracks = read_tracks(settings.store, name)
                 wanted = _wanted(tracks, clips, span.first_row)
                 for clip in clips:
                     rows = slice(clip.first_row - span.first_row, None)
                     boxes = clip_boxes(tracks, clip)
                     windows[rows][: clip.n_rows] = windows_around(boxes, input_size)
-                    fill_rows(arrays, span, clip, _known(uris[name], source, tracks, clip, boxes))
-                _cut_frames(uris[name], source, wanted, windows, pixels)
+                    fill_rows(arrays, span, clip, _known(uri, source, tracks, clip, boxes))
+                _cut_frames(uri, source, wanted, windows, pixels)
             except DiffPoseError as error:
                 errors.update({clip.clip: str(error) for clip in clips})
         return {
@@ -120,11 +121,12 @@ def make_recorded_fn(settings: PreprocessSettings, uris: dict[str, str]) -> RowF
         errors: dict[str, str] = {}
         for clip in span.clips:
             try:
+                uri = _uri_of(uris, clip.source)
                 tracks = read_tracks(settings.store, clip.source)
                 boxes = clip_boxes(tracks, clip)
-                known = _known(uris[clip.source], source, tracks, clip, boxes)
+                known = _known(uri, source, tracks, clip, boxes)
                 frames = tracks.frame_index[clip.first_frame : clip.first_frame + clip.n_rows]
-                recording = recording_of(detector, uris[clip.source])
+                recording = recording_of(detector, uri)
                 keypoints, confidence = recording.along(frames, boxes)
                 heatmaps, crops = recorded_heatmaps(keypoints, confidence, boxes, detector)
             except DiffPoseError as error:
@@ -146,6 +148,20 @@ def summary_of(heatmaps: NDArray[np.uint8], crops: NDArray[np.float32]) -> dict[
         "heatmap_crop": crops,
         "heatmaps": heatmaps,
     }
+
+
+def _uri_of(uris: dict[str, str], name: str) -> str:
+    """Return where a planned video is.
+
+    Raises:
+        SourceError: it is no longer among the source's files.
+    """
+    if name not in uris:
+        raise SourceError(
+            f"{name} was there when the store was planned, and is no longer at source.uri. Put it "
+            "back, or make a new store."
+        )
+    return uris[name]
 
 
 def clip_boxes(tracks: VideoTracks, clip: Clip) -> NDArray[np.float32]:

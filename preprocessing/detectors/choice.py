@@ -97,6 +97,11 @@ def temperatures(
     Raises:
         SourceError: the file is missing, is none of diffpose calibrate, or is another detector's.
     """
+    if calibration is not None and not isinstance(settings, PixelDetectorSettings):
+        raise SourceError(
+            f"calibration={calibration!r} is for detectors that look at pixels; the heatmaps of "
+            f"detector.kind={settings.kind} are as wide as their settings say. Leave it out."
+        )
     if calibration is None:
         if isinstance(settings, BundledSettings):
             return np.array(load_weights(settings.weights).temperature, dtype=np.float64)

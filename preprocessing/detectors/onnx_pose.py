@@ -38,6 +38,12 @@ class OnnxPoseSettings(Settings):
         (123.675, 116.28, 103.53), description="subtracted from 0 .. 255, per channel"
     )
     std: tuple[float, float, float] = Field((58.395, 57.12, 57.375), description="then divided by")
+    simcc_beta: float = Field(
+        10.0,
+        gt=0,
+        description="SimCC outputs times this are log-probabilities: 10 for RTMPose (the beta of "
+        "its training loss), 1 for models trained with plain cross-entropy",
+    )
     channels: Literal["rgb", "bgr"] = Field("rgb", description="order of the input's channels")
 
 
@@ -74,6 +80,8 @@ class OnnxPoseDetector:
         self.simcc = _simcc(settings, outputs, self.input_size)
         rows, columns = (0, 0) if self.simcc else np.shape(outputs[0])[2:]
         self.grid = (int(rows), int(columns))
+        if self.simcc:
+            self.version += f"-beta{settings.simcc_beta:g}"
         self.input_name = name
         self.matrix = to_h36m(settings.layout)
 
@@ -105,7 +113,8 @@ class OnnxPoseDetector:
         if not self.simcc:
             return np.asarray(outputs[0], dtype=np.float64)
         across, down = (
-            _probabilities(np.asarray(outputs[i], dtype=np.float64)) for i in self.simcc.order
+            _probabilities(np.asarray(outputs[i], dtype=np.float64), self.settings.simcc_beta)
+            for i in self.simcc.order
         )
         product = np.einsum("bky,bkx->bkyx", _pooled(down, 2 * HEIGHT), _pooled(across, 2 * WIDTH))
         return np.asarray(product)
@@ -191,12 +200,12 @@ def _simcc(
     )
 
 
-def _probabilities(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return probabilities over the last axis; logits go through softmax."""
+def _probabilities(vectors: NDArray[np.float64], beta: float) -> NDArray[np.float64]:
+    """Return probabilities over the last axis; others go through softmax(beta x)."""
     sums = vectors.sum(axis=-1, keepdims=True)
     if vectors.min() >= 0 and np.abs(sums - 1).max() < 1e-2:
         return vectors
-    powers = np.exp(vectors - vectors.max(axis=-1, keepdims=True))
+    powers = np.exp(beta * (vectors - vectors.max(axis=-1, keepdims=True)))
     probabilities: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
     return probabilities
 

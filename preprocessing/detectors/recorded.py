@@ -34,7 +34,12 @@ from diffpose.preprocessing.detectors.joint_layouts import (
     layout_of,
     to_h36m_points,
 )
-from diffpose.preprocessing.detectors.recorded_formats import Format, RawPerson, read_frames
+from diffpose.preprocessing.detectors.recorded_formats import (
+    Format,
+    RawPerson,
+    openpose_name,
+    read_frames,
+)
 
 # COCO's sigmas: nose .026, eyes .025, ears .035, shoulders .079, elbows .072, wrists .062, hips
 # .107, knees .087, ankles .089.
@@ -56,6 +61,11 @@ class RecordedSettings(Settings):
     format: Format = Field("auto", description="of the files; auto goes by their content")
     layout: Layout | Literal["auto"] = Field(
         "auto", description="joints; auto goes by their number (17: COCO, 26: Halpe, 25: BODY_25)"
+    )
+    first_frame: Literal["auto"] | int = Field(
+        "auto",
+        description="number of the video's first frame in the files; auto: 1 where MMPose, "
+        "OpenPose or AlphaPose's names of pictures (000001.jpg) begin there, else 0",
     )
     spread: float = Field(2.0, ge=0, description="how much wider a joint of no confidence is")
     least_cells: float = Field(0.7, gt=0, description="least standard deviation in heatmap cells")
@@ -95,6 +105,9 @@ class Recording:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the keypoints of the person whom boxes follow.
 
+        Where the file numbers people, those of the number that is nearest in most frames are
+        taken: a neighbour must not step in where that person was not seen.
+
         Args:
             frames: (R,), frame numbers.
             boxes_px: (R, 4), of the tracked person.
@@ -104,17 +117,30 @@ class Recording:
         """
         keypoints = np.zeros((len(frames), len(JOINT_NAMES), 2))
         confidence = np.zeros((len(frames), len(JOINT_NAMES)))
-        for i, (frame, box) in enumerate(zip(frames, boxes_px, strict=True)):
-            people = self.people(int(frame))
-            if not people:
-                continue
-            size = max(float(box[3] - box[1]), 1.0)
-            off = [float(np.abs(person.box_px - box).max()) / size for person in people]
-            nearest = int(np.argmin(off))
-            if off[nearest] < 0.5:
-                keypoints[i] = people[nearest].keypoints_px
-                confidence[i] = people[nearest].confidence
+        nearest = [
+            _nearest(self.people(int(frame)), box)
+            for frame, box in zip(frames, boxes_px, strict=True)
+        ]
+        numbers = [person.track for person in nearest if person is not None and person.track >= 0]
+        own = max(set(numbers), key=numbers.count) if numbers else -1
+        for i, found in enumerate(nearest):
+            person = found
+            if person is not None and own >= 0 and person.track != own:
+                same = [p for p in self.people(int(frames[i])) if p.track == own]
+                person = _nearest(same, boxes_px[i])
+            if person is not None:
+                keypoints[i], confidence[i] = person.keypoints_px, person.confidence
         return keypoints, confidence
+
+
+def _nearest(people: list[RecordedPerson], box_px: NDArray[np.floating]) -> RecordedPerson | None:
+    """Return whose box is nearest, if any is within half the box's height."""
+    if not people:
+        return None
+    size = max(float(box_px[3] - box_px[1]), 1.0)
+    off = [float(np.abs(person.box_px - box_px).max()) / size for person in people]
+    best = int(np.argmin(off))
+    return people[best] if off[best] < 0.5 else None
 
 
 @functools.lru_cache(maxsize=4)
@@ -124,14 +150,12 @@ def recording_of(settings: RecordedSettings, video_uri: str) -> Recording:
     Raises:
         SourceError: there is none, or it cannot be read.
     """
-    uri = _find(settings, video_uri)
-    raw = read_frames(uri, settings.format)
-    first = min(raw, default=0)
-    # files numbered from 1 begin with the first frame all the same
-    shift = first if first == 1 else 0
+    uri, video = _find(settings, video_uri)
+    raw = read_frames(uri, settings.format, video)
+    shift = raw.first_frame if settings.first_frame == "auto" else settings.first_frame
     frames = {
         frame - shift: [_ours(settings, uri, person) for person in people]
-        for frame, people in raw.items()
+        for frame, people in raw.frames.items()
     }
     return Recording({frame: [p for p in people if p] for frame, people in frames.items()})
 
@@ -189,21 +213,22 @@ def _filled(points: NDArray[np.float64], middle: NDArray[np.float64]) -> NDArray
     return np.where(np.isnan(filled), middle[:, None], filled)
 
 
-def _find(settings: RecordedSettings, video_uri: str) -> str:
+def _find(settings: RecordedSettings, video_uri: str) -> tuple[str, str]:
+    """Return where a video's keypoints are, and its stem where the folder may hold others' too."""
     uri = absolute(settings.uri)
     fs, path = filesystem(uri)
     if not fs.isdir(path):
         if not exists(uri):
             raise SourceError(f"There is no keypoint file or folder {settings.uri!r}.")
-        return uri
+        return uri, ""
     stem = video_uri.rsplit("/", 1)[-1].rpartition(".")[0]
     tried = [f"{stem}.json", f"{stem}.npz", stem, f"{stem}_keypoints"]
     for name in tried:
         if exists(join(uri, name)):
-            return join(uri, name)
+            return join(uri, name), ""
     inside = [str(e["name"]).rsplit("/", 1)[-1] for e in fs.ls(path, detail=True)]
-    if any(name.endswith("_keypoints.json") and name.startswith(stem) for name in inside):
-        return uri  # a folder of OpenPose files of this one video
+    if any(openpose_name(stem).fullmatch(name) for name in inside):
+        return uri, stem  # a folder of OpenPose files, of this video and perhaps others
     what = "folder" if is_local(uri) else "place"
     raise SourceError(
         f"The {what} {settings.uri!r} holds no keypoints of {video_uri}: looked for "

@@ -6,11 +6,8 @@ confidences, box, score and track number (-1 where the file has none).
 
 from __future__ import annotations
 
-import io
 import json
-import pickle
 import re
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,20 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffpose.platform.errors import SourceError
+from diffpose.platform.safe_pickle import npz_content
 from diffpose.platform.storage import filesystem, join, list_names, read_bytes
 
 Format = Literal["auto", "alphapose", "openpose", "mmpose", "coco", "detectron"]
-_HARMLESS = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy._core.numeric", "_frombuffer"),
-    ("numpy.core.numeric", "_frombuffer"),
-    ("_codecs", "encode"),
-}
 
 
 @dataclass(frozen=True)
@@ -57,34 +44,56 @@ class RawPerson:
 RawFrames = dict[int, list[RawPerson]]
 
 
-def read_frames(uri: str, wanted: Format = "auto") -> RawFrames:
+@dataclass(frozen=True)
+class RawRecording:
+    """What a file holds.
+
+    Attributes:
+        frames: the people by frame number.
+        first_frame: number of the video's first frame. OpenPose and MMPose list frames without
+            people too, so their least number tells; AlphaPose does not, but names the frames of a
+            video 0.jpg, 1.jpg, and those of a folder of pictures as they were: 000001.jpg.
+    """
+
+    frames: RawFrames
+    first_frame: int = 0
+
+
+def read_frames(uri: str, wanted: Format = "auto", video: str = "") -> RawRecording:
     """Read a file or a folder of one file per frame.
+
+    Args:
+        uri: of the file or folder.
+        wanted: its format.
+        video: in a folder of several videos' OpenPose files, the stem of the one that is meant.
 
     Raises:
         SourceError: it cannot be read, or is of no known (or another than the wanted) format.
     """
     fs, path = filesystem(uri)
     if fs.isdir(path):
-        return _openpose(uri)
+        return _from_least(_openpose(uri, video))
     try:
         data = read_bytes(uri)
     except OSError as error:
         raise SourceError(f"The keypoint file {uri!r} cannot be read: {error}") from None
     try:
         if data[:4] == b"PK\x03\x04":
-            return _detectron(uri, data)
+            return RawRecording(_detectron(uri, data))
         content = json.loads(data)
         found = _format_of(content)
         if wanted not in ("auto", found):
             raise SourceError(f"{uri!r} looks like {found or 'no known format'}, not {wanted}.")
         if found == "alphapose":
-            return _alphapose(content)
+            padded = all(re.search(r"\b0\d+\.\w+$", str(e["image_id"])) for e in content[:9])
+            frames = _alphapose(content)
+            return _from_least(frames) if padded else RawRecording(frames)
         if found == "mmpose":
-            return _mmpose(content)
+            return _from_least(_mmpose(content))
         if found == "coco":
-            return _coco(content)
+            return RawRecording(_coco(content))
         if found == "openpose":
-            return {0: _openpose_people(content)}
+            return RawRecording({0: _openpose_people(content)})
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise SourceError(f"{uri!r} is neither JSON nor npz: {error}") from None
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
@@ -95,6 +104,10 @@ def read_frames(uri: str, wanted: Format = "auto") -> RawFrames:
         f"{uri!r} is of no known format. Known: AlphaPose (list of image_id, keypoints), OpenPose "
         "(people, one file per frame), MMPose (instance_info), COCO (annotations), Detectron npz."
     )
+
+
+def _from_least(frames: RawFrames) -> RawRecording:
+    return RawRecording(frames, 1 if min(frames, default=0) == 1 else 0)
 
 
 def _format_of(content: Any) -> str:
@@ -144,10 +157,18 @@ def _alphapose(content: list[dict[str, Any]]) -> RawFrames:
     return frames
 
 
-def _openpose(folder: str) -> RawFrames:
+def openpose_name(video: str) -> re.Pattern[str]:
+    """Return the names of a video's OpenPose files, the frame's number in them; "" is any video."""
+    return re.compile(
+        rf"{re.escape(video)}_(\d+)_keypoints\.json" if video else r".*?(\d+)(?:_keypoints)?\.json"
+    )
+
+
+def _openpose(folder: str, video: str) -> RawFrames:
     frames: RawFrames = {}
+    names = openpose_name(video)
     for name in list_names(folder, ".json"):
-        found = re.search(r"(\d+)(?:_keypoints)?\.json$", name)
+        found = names.fullmatch(name)
         if found is None:
             continue
         try:
@@ -199,7 +220,7 @@ def _mmpose(content: Any) -> RawFrames:
 def _coco(content: Any) -> RawFrames:
     entries = content["annotations"] if isinstance(content, dict) else content
     images = (
-        sorted(content["images"], key=lambda i: str(i["file_name"]))
+        sorted(content["images"], key=lambda i: _natural(str(i["file_name"])))
         if isinstance(content, dict)
         else []
     )
@@ -219,14 +240,15 @@ def _coco(content: Any) -> RawFrames:
             min(max(score, 0.0), 1.0),
             int(entry.get("track_id", -1)),
         )
-        frames.setdefault(place.get(entry["image_id"], int(entry["image_id"])), []).append(person)
+        image = entry["image_id"]
+        frames.setdefault(place[image] if image in place else int(image), []).append(person)
     return frames
 
 
 def _detectron(uri: str, data: bytes) -> RawFrames:
-    arrays = load_pickled_npz(uri, data)
+    arrays = npz_content(uri, data)
     if "positions_2d" in arrays:  # VideoPose3D's custom data set
-        videos = arrays["positions_2d"].item()
+        videos = arrays["positions_2d"]
         if len(videos) != 1:
             raise SourceError(
                 f"{uri!r} holds {len(videos)} videos ({', '.join(list(videos)[:5])}); give a file "
@@ -254,57 +276,10 @@ def _detectron(uri: str, data: bytes) -> RawFrames:
     return frames
 
 
-def load_pickled_npz(uri: str, data: bytes) -> dict[str, Any]:
-    """Read an npz whose arrays may be pickles, admitting only containers, numbers and arrays.
-
-    Raises:
-        SourceError: it holds anything else (the message names what), or is broken.
-    """
-    arrays: dict[str, Any] = {}
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            for name in archive.namelist():
-                with archive.open(name) as file:
-                    arrays[name.removesuffix(".npy")] = _read_array(uri, file)
-    except (zipfile.BadZipFile, ValueError, EOFError, pickle.UnpicklingError) as error:
-        if isinstance(error, SourceError):
-            raise
-        raise SourceError(f"{uri!r} is no npz file that can be read: {error}") from None
-    return arrays
-
-
-def _read_array(uri: str, file: Any) -> NDArray[Any]:
-    version = np.lib.format.read_magic(file)
-    header = (
-        np.lib.format.read_array_header_1_0
-        if version == (1, 0)
-        else (np.lib.format.read_array_header_2_0)
-    )
-    shape, fortran, dtype = header(file)
-    if dtype.hasobject:
-        values = _Harmless(uri, file).load()
-        result = np.empty(shape, dtype=object)
-        result[...] = np.asarray(values, dtype=object).reshape(shape) if shape else values
-        return result if isinstance(values, np.ndarray) is False else values.reshape(shape)
-    flat = np.frombuffer(file.read(), dtype=dtype)
-    return flat.reshape(shape, order="F" if fortran else "C")
-
-
-class _Harmless(pickle.Unpickler):
-    """An unpickler that makes arrays and nothing else."""
-
-    def __init__(self, uri: str, file: Any) -> None:
-        super().__init__(file, encoding="latin1")
-        self.uri = uri
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Return a class that may be made."""
-        if (module, name) in _HARMLESS:
-            return super().find_class(module, name)
-        raise SourceError(
-            f"{self.uri!r} was refused: its pickle asks for {module}.{name}. A keypoint file needs "
-            "only lists, numbers and arrays; this one may be an attack."
-        )
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return a key that sorts frame_2 before frame_10."""
+    parts = [part for part in re.split(r"(\d+)", name) if part]
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
 def _number_in(name: str) -> int:

@@ -12,6 +12,7 @@ display matrix counts as a turn.
 
 from __future__ import annotations
 
+import heapq
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -253,7 +254,13 @@ def _decoded_from(  # noqa: PLR0912, PLR0915 - one loop over packets, one way ou
 ) -> Iterator[_Decoded]:
     """Yield frames as the decoder gives them; DamagedVideoError where it cannot go on."""
     with opened(uri, limits) as (container, stream):
-        seekable = container.format.name not in _PARTLY_STAMPED
+        # AVI has no presentation times, and these decoders do not make their own. Their frames come
+        # in the order of presentation, so the n-th one gets the n-th smallest of the packets'
+        # decoding times: counted from the beginning, because after a seek some give no frame.
+        codec = stream.codec_context.name
+        reordered = container.format.name == "avi" and codec in ("h264", "hevc")
+        unordered: list[int] | None = [] if reordered else None
+        seekable = container.format.name not in _PARTLY_STAMPED and not reordered
         if first_pts is not None and back_s is not None and seekable:
             target = first_pts - round(back_s / float(stream.time_base))
             try:
@@ -278,6 +285,8 @@ def _decoded_from(  # noqa: PLR0912, PLR0915 - one loop over packets, one way ou
                 break
             # an edit list hides frames that are only decoded for others
             n_packets += 1 if packet.size and not packet.is_discard else 0
+            if unordered is not None and packet.size and packet.dts is not None:
+                heapq.heappush(unordered, packet.dts)
             try:
                 frames = packet.decode()
             except BROKEN as error:
@@ -306,7 +315,7 @@ def _decoded_from(  # noqa: PLR0912, PLR0915 - one loop over packets, one way ou
                         f"{frame.width} x {frame.height} px"
                     )
                     raise _damaged(uri, what, count, previous, start, base)
-                stamp = frame.pts
+                stamp = heapq.heappop(unordered) if unordered else frame.pts
                 if stamp is None:
                     stamp = start if previous is None else previous + step
                 previous = stamp
@@ -344,7 +353,9 @@ def _too_short(uri: str, container: Any, stream: Any, n_packets: int, last: int)
         return f"{uri} ends after {n_packets} of the {stream.frames} frames that its header names."
     if not stream.frames and container.duration:
         promised = container.duration / av.time_base
-        seen = (last - (stream.start_time or 0)) * float(stream.time_base)
+        # Matroska's duration counts from 0, others' from the first frame
+        begin = 0 if "matroska" in container.format.name else stream.start_time or 0
+        seen = (last - begin) * float(stream.time_base)
         # sound may go on after the last picture
         alone = len(container.streams) == 1
         frame = 1.0 / float(stream.average_rate or 25)

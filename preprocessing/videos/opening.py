@@ -40,18 +40,22 @@ def named_videos(uri: str | list[str]) -> dict[str, str]:
             a file of any suffix, or a list of these.
 
     Returns:
-        short name -> URI, sorted; the name is the path below the deepest folder that all share.
+        short name -> URI, sorted; the name is the path below the folder, the pattern's fixed part
+        or the file's folder (of several places the deepest folder that all share). Files that come
+        later do not change the names of those that were there.
 
     Raises:
         SourceError: one of the places holds no video.
     """
     found: dict[str, None] = {}
+    folders = []
     for one in [uri] if isinstance(uri, str) else uri:
-        found.update(dict.fromkeys(_videos_at(one)))
+        folder, videos = _videos_at(one)
+        folders.append(folder)
+        found.update(dict.fromkeys(videos))
     uris = sorted(found)
     if not uris:
         raise SourceError("The list of videos is empty; give at least one file or folder.")
-    folders = [one.rpartition("/")[0] for one in uris]
     parts = [folder.split("/") for folder in folders]
     depth = 0
     while all(len(p) > depth and p[depth] == parts[0][depth] for p in parts):
@@ -60,7 +64,8 @@ def named_videos(uri: str | list[str]) -> dict[str, str]:
     return {one[len(shared) :].lstrip("/"): one for one in uris}
 
 
-def _videos_at(uri: str) -> list[str]:
+def _videos_at(uri: str) -> tuple[str, list[str]]:
+    """Return the folder that names count from, and the videos."""
     fs, path = filesystem(uri)
     fs.invalidate_cache()
     try:
@@ -71,7 +76,8 @@ def _videos_at(uri: str) -> list[str]:
             names = [name for name in fs.find(path) if name.lower().endswith(SUFFIXES)]
             what = "folder"
         elif fs.exists(path):
-            return [path if is_local(uri) else uri]
+            file = str(path) if is_local(uri) else uri
+            return file.rpartition("/")[0], [file]
         else:
             raise SourceError(f"There is no file or folder {uri!r}.")
     except SourceError:
@@ -83,7 +89,9 @@ def _videos_at(uri: str) -> list[str]:
             f"The {what} {uri!r} holds no video (looked for {', '.join(SUFFIXES)}). A file with "
             "another suffix can be named itself."
         )
-    return [name if is_local(uri) else str(fs.unstrip_protocol(name)) for name in names]
+    whole = [name if is_local(uri) else str(fs.unstrip_protocol(name)) for name in names]
+    base = str(path) if is_local(uri) else str(fs.unstrip_protocol(path))
+    return base.partition("*")[0].rpartition("/")[0] if "*" in uri else base.rstrip("/"), whole
 
 
 @contextlib.contextmanager

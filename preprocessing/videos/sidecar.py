@@ -89,7 +89,13 @@ def read_sidecar(video_uri: str) -> Sidecar:
     if not exists(uri):
         return Sidecar()
     try:
-        return Sidecar.model_validate(json.loads(read_bytes(uri)))
+        content = json.loads(read_bytes(uri))
+        if not isinstance(content, dict) or {"annotations", "instance_info", "people"} & {*content}:
+            raise SourceError(
+                f"{uri} looks like keypoints, but a JSON file beside a video is its sidecar. Put "
+                "keypoints into another folder (detector.uri=FOLDER)."
+            )
+        return Sidecar.model_validate(content)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise SourceError(f"{uri} is no JSON: {error}") from None
     except ValidationError as error:

@@ -100,12 +100,21 @@ def link(
     return candidates if several else _one_at_a_time(candidates)
 
 
+def thinned(track: Track, chosen: NDArray[np.integer]) -> Track | None:
+    """Return a track over chosen frames (ascending) alone, numbered among them; None if in none."""
+    first, stop = np.searchsorted(chosen, [track.first, track.first + len(track.boxes_px)])
+    if first == stop:
+        return None
+    return Track(track.track, int(first), track.boxes_px[chosen[first:stop] - track.first])
+
+
 def _assign(predicted: Sequence[NDArray[np.float64]], boxes: NDArray[np.float64]) -> dict[int, int]:
     """Return box index -> track index, the assignment of greatest total overlap."""
     if not predicted or not len(boxes):
         return {}
     overlap = iou(np.array(predicted)[:, None], boxes[None])
-    tracks, chosen = linear_sum_assignment(-overlap)
+    # what is too little to be a match must not cost another its own
+    tracks, chosen = linear_sum_assignment(-np.where(overlap >= _LEAST_OVERLAP, overlap, 0.0))
     return {
         int(b): int(t)
         for t, b in zip(tracks, chosen, strict=True)

@@ -133,6 +133,16 @@ def test_names_are_short_and_unique(tmp_path: Path) -> None:
     assert list(named_videos(str(tmp_path))) == ["a/x.mp4", "a/y.MKV", "b/x.mp4"]
     assert list(named_videos(f"{tmp_path}/*/x.mp4")) == ["a/x.mp4", "b/x.mp4"]
     assert list(named_videos([f"{tmp_path}/a", f"{tmp_path}/a/x.mp4"])) == ["x.mp4", "y.MKV"]
+    # a film that comes later, further up, does not rename those that were there
+    below = named_videos(f"{tmp_path}/a")
+    (tmp_path / "a" / "deep").mkdir()
+    (tmp_path / "a" / "deep" / "z.mp4").write_bytes(b"")
+    (tmp_path / "a" / "x.mp4").unlink()
+    (tmp_path / "a" / "y.MKV").unlink()
+    assert list(named_videos(f"{tmp_path}/a")) == ["deep/z.mp4"]
+    (tmp_path / "a" / "x.mp4").write_bytes(b"")
+    assert named_videos(f"{tmp_path}/a")["x.mp4"] == below["x.mp4"]
+    assert "deep/z.mp4" in named_videos(f"{tmp_path}/a")
     assert named_videos(f"{tmp_path}/b/notes.txt") == {"notes.txt": f"{tmp_path}/b/notes.txt"}
     for wrong in (f"{tmp_path}/none", f"{tmp_path}/*.webm", []):
         with pytest.raises(SourceError):
@@ -233,6 +243,7 @@ def test_the_moving_block_is_where_it_was_drawn(tmp_path: Path) -> None:
         ("a.mp4", "libx264", {"bf": "3", "x264-params": "open-gop=1"}),
         ("a.ts", "libx264", {"bf": "3"}),
         ("a.avi", "mpeg4", {"bf": "2"}),
+        ("a.avi", "libx264", {"bf": "3"}),
         ("a.mpg", "mpeg2video", {"bf": "2"}),
         ("a.mkv", "libx264", {"bf": "3"}),
     ],

@@ -166,15 +166,77 @@ def test_every_format_gives_its_people(
     assert (confidence[T] == 0).all()
 
 
-def test_frames_numbered_from_one_begin_with_the_first(tmp_path: Path) -> None:
+def numbered(points: np.ndarray, names: list[str]) -> str:
+    return json.dumps(
+        [
+            {"image_id": name, "keypoints": points[t, 0].ravel().tolist(), "score": 1.0}
+            for t, name in enumerate(names)
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("pattern", "given", "first"),
+    [("{:06d}.jpg", "auto", 1), ("{}.jpg", "auto", 0), ("{}.jpg", 1, 1), ("f_{:03d}.png", 0, 0)],
+    ids=["pictures", "frames-of-a-video", "told-one", "told-zero"],
+)
+def test_where_the_count_begins(tmp_path: Path, pattern: str, given: Any, first: int) -> None:
+    """Nobody is seen in frame 0 of a file that counts from 0: its first number is 1 as well."""
     points = people(17)
-    rows = [
-        {"image_id": f"{t + 1}.jpg", "keypoints": points[t, 0].ravel().tolist(), "score": 1.0}
-        for t in range(T)
-    ]
+    names = [pattern.format(t + 1) for t in range(T)]
+    (tmp_path / "film.json").write_text(numbered(points, names))
+    recording = recording_of(RecordedSettings(uri=str(tmp_path), first_frame=given), "film.mp4")
+    assert recording.people(1 - first)[0].keypoints_px[13] == pytest.approx(points[0, 0, 9, :2])
+    assert (recording.people(0) == []) == (first == 0)
+
+
+def test_openpose_files_of_two_videos_in_one_folder(tmp_path: Path) -> None:
+    points = people(25)
+    for video, shift in (("walk", 0.0), ("walk2", 500.0)):
+        for t in range(T):
+            moved = points[t, 0] + [shift, 0, 0]
+            content = {"people": [{"pose_keypoints_2d": moved.ravel().tolist()}]}
+            (tmp_path / f"{video}_{t:012d}_keypoints.json").write_text(json.dumps(content))
+    places = {
+        video: recording_of(RecordedSettings(uri=str(tmp_path)), f"{video}.mp4").people(2)[0]
+        for video in ("walk", "walk2")
+    }
+    off = places["walk2"].keypoints_px - places["walk"].keypoints_px
+    np.testing.assert_allclose(off, np.broadcast_to([500.0, 0], (17, 2)), atol=1e-6)
+
+
+def test_coco_images_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    points = people(17)
+    content = {
+        "images": [{"id": f"img_{t}", "file_name": f"frame_{t * 5}.jpg"} for t in range(T)],
+        "annotations": [
+            {"image_id": f"img_{t}", "keypoints": points[t, 0].ravel().tolist(), "score": 0.5}
+            for t in range(T)
+        ],
+    }
+    (tmp_path / "film.json").write_text(json.dumps(content))
+    recording = recording_of(RecordedSettings(uri=str(tmp_path)), "film.mp4")
+    for t in range(T):
+        assert recording.people(t)[0].keypoints_px[13] == pytest.approx(points[t, 0, 9, :2])
+
+
+def test_a_neighbour_does_not_step_in_for_someone_with_a_number(tmp_path: Path) -> None:
+    points = people(17)
+    rows = []
+    for t in range(T):
+        for track, shift in ((0, 0.0), (1, 60.0)):
+            if (track, t) != (0, 2):  # the first person is not seen in frame 2
+                moved = points[0, 0] + [shift, 0, 0]
+                rows.append(
+                    {"image_id": f"{t}.jpg", "keypoints": moved.ravel().tolist(), "idx": track}
+                )
     (tmp_path / "film.json").write_text(json.dumps(rows))
     recording = recording_of(RecordedSettings(uri=str(tmp_path)), "film.mp4")
-    np.testing.assert_allclose(recording.people(0)[0].keypoints_px[13], points[0, 0, 9, :2])
+    box = recording.people(0)[0].box_px
+    keypoints, confidence = recording.along(np.arange(T), np.tile(box, (T, 1)))
+    assert (confidence[2] == 0).all()
+    seen = np.arange(T) != 2
+    np.testing.assert_allclose(keypoints[seen], np.broadcast_to(keypoints[0], (T - 1, 17, 2)))
 
 
 def test_widths_follow_the_stated_rule() -> None:
