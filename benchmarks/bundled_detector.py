@@ -84,7 +84,7 @@ def benchmark(settings: BenchmarkSettings) -> None:
         f"python benchmarks/bundled_detector.py folder=runs/bundled_detector{given}",
         "```",
         "",
-        f"{result['report_frames']} frames of {Path(motion).name} motions, bodies, looks and "
+        f"{result['report_frames']} frames of motions, bodies, looks and "
         "surroundings that training never saw, one person in each film, boxes of the bundled "
         f"finder; {os.cpu_count()} CPU cores ({processor()}). Weights {result['detector']}: "
         f"{trained['heatmap']['epoch']} epochs in their last round. PCK: within 5 % of the height "

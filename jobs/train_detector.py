@@ -88,7 +88,7 @@ def train_detector(settings: TrainDetectorSettings) -> int:
         raw = join(run, "uncalibrated.safetensors")
         save_weights(raw, heatmap, person, description)
         recipe = {
-            "source": {"kind": "videos", "uri": settings.films},
+            "source": {"kind": "videos", "uri": held_out_films(settings.films)},
             "detector": {"kind": "bundled", "weights": raw},
             "out": join(run, "calibration.json"),
             "every": 1,
@@ -103,6 +103,12 @@ def train_detector(settings: TrainDetectorSettings) -> int:
             save_weights(target, heatmap, person, description)
             print(f"weights: {target}")
     return 0
+
+
+def held_out_films(films: str) -> list[str]:
+    """Return the films of the validation split, which fits temperatures, and of the test split."""
+    found = named_videos(films).values()
+    return [uri for uri in found if read_sidecar(uri).split in ("validation", "test")]
 
 
 def make_examples(settings: TrainDetectorSettings) -> None:

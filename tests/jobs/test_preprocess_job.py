@@ -287,3 +287,29 @@ def test_cluster_of_two_nodes(motion_folder: Path, tmp_path: Path, small_store: 
     finally:
         cluster.shutdown()
     assert_equal_stores(small_store, str(tmp_path / "store"))
+
+
+def test_clips_repaired_after_the_mixtures_get_theirs(
+    ray_local: None, motion_folder: Path, tmp_path: Path
+) -> None:
+    motion = tmp_path / "motion"
+    shutil.copytree(motion_folder, motion)
+    broken = sorted(motion.glob("*.bvh"))[0]
+    whole = broken.read_text()
+    chosen = settings(motion, tmp_path / "store")
+    assert preprocess(chosen.model_copy(update={"stages": ["detect"]})) == 0
+    # a clip whose file is gone when its turn comes: planned, but failed
+    store = PoseStore.open(chosen.store)
+    clip = next(c for c in store.clips() if c.source == broken.name)
+    broken.write_text(whole[: len(whole) // 2])
+    for marker in (Path(chosen.store) / "log" / "detect").glob("*.json"):
+        marker.unlink()
+    assert preprocess(chosen) == 0
+    assert broken.name not in {c.source for c in PoseStore.open(chosen.store).clips()}
+    broken.write_text(whole)
+    assert preprocess(chosen) == 0
+    again = PoseStore.open(chosen.store)
+    rows = clip.first_row, clip.first_row + clip.n_rows
+    assert broken.name in {c.source for c in again.clips()}
+    assert np.isfinite(again.read("mixtures/histogram/means_mm", *rows)).all()
+    assert again.mixture_attributes("histogram")["complete"]

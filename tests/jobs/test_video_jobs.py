@@ -352,3 +352,35 @@ def _without_people(path: Path) -> None:
             pixels = np.full((120, 160, 3), 128, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode(None))
+
+
+def test_another_question_gets_another_answer(
+    ray_local: None, small_run: str, film_folder: Path, tmp_path: Path
+) -> None:
+    film = sorted(film_folder.glob("*.mp4"))[0]
+    out = tmp_path / "out"
+    arguments = [f"run={small_run}", f"video={film}", f"out={out}", "workers=2"]
+    assert predict.main([*arguments, "n_hypotheses=2"]) == 0
+    (text,) = out.glob("*.json")
+    assert predict.main([*arguments, "n_hypotheses=4"]) == 0
+    assert json.loads(text.read_text())["n_hypotheses"] == 4
+
+
+def test_clips_of_any_length_and_films_that_went_away(
+    ray_local: None, film_folder: Path, tmp_path: Path
+) -> None:
+    films = tmp_path / "films"
+    shutil.copytree(film_folder, films)
+    source = {"kind": "videos", "uri": str(films), "clip_frames": 23, "segment_frames": 16}
+    chosen = settings(films, tmp_path / "store", source=source)
+    assert preprocess(chosen) == 0
+    clips = PoseStore.open(chosen.store).clips()
+    assert max(clip.n_rows for clip in clips) <= 23
+    gone = clips[0].source
+    for path in films.glob(f"{Path(gone).stem}*"):
+        path.unlink()
+    for marker in (Path(chosen.store) / "log" / "detect").glob("*.json"):
+        marker.unlink()
+    assert preprocess(chosen) == 0
+    found = describe_store(PoseStore.open(chosen.store))["failed"]
+    assert any(gone in text and "no longer at source.uri" in text for text in found.values())

@@ -349,3 +349,11 @@ def test_servers_that_refuse_or_know_no_ranges(tmp_path: Path, status: int) -> N
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_matroska_that_does_not_begin_at_0_is_whole(tmp_path: Path) -> None:
+    times = [5000 + 40 * i for i in range(50)]
+    path = write_film(tmp_path / "late.mkv", n_frames=50, times_ms=times)
+    info = inspect_video(str(path))
+    assert info.damage == ""
+    assert len(list(decode(str(path)))) == 50

@@ -15,7 +15,11 @@ from pose_models import heatmap_model, vitpose_model
 from diffpose.platform.config import validate
 from diffpose.platform.errors import SourceError
 from diffpose.preprocessing.detectors.interface import crops_from_windows
-from diffpose.preprocessing.detectors.onnx_pose import OnnxPoseDetector, OnnxPoseSettings
+from diffpose.preprocessing.detectors.onnx_pose import (
+    OnnxPoseDetector,
+    OnnxPoseSettings,
+    _probabilities,
+)
 from diffpose.preprocessing.detectors.rtdetr import RtDetrFinder
 from diffpose.preprocessing.detectors.vitpose import VitPoseDetector, VitPoseSettings
 
@@ -200,3 +204,14 @@ def test_wrong_onnx_models_are_explained(
         OnnxPoseDetector(validate(OnnxPoseSettings, values))
     for word in words:
         assert word in str(caught.value)
+
+
+def test_simcc_outputs_are_sharpened_as_they_were_trained() -> None:
+    """RTMPose's loss takes softmax(10 x): its outputs are bumps of height 1, not logits."""
+    bins = np.arange(384.0)
+    ideal = np.exp(-((bins - 190) ** 2) / (2 * 5.66**2))[None, None]
+    sharp, blunt = (_probabilities(ideal, beta)[0, 0] for beta in (10.0, 1.0))
+    near = np.abs(bins - 190) <= 12
+    assert sharp[near].sum() > 0.99
+    assert blunt[near].sum() < 0.2
+    np.testing.assert_allclose(_probabilities(sharp[None, None], 10.0)[0, 0], sharp)  # no logits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from diffpose.preprocessing.videos.tracking import Track, iou, link
+from diffpose.preprocessing.videos.tracking import Track, _assign, iou, link, thinned
 
 TIMES = np.arange(60) / 30.0
 OPTIONS = {"patience_s": 0.5, "shortest_s": 0.2}
@@ -82,3 +82,24 @@ def test_iou() -> None:
     assert iou(a, a) == 1.0
     assert iou(a, np.array([1.0, 0.0, 3.0, 2.0])) == 1 / 3
     assert iou(a, np.array([5.0, 5.0, 6.0, 6.0])) == 0.0
+
+
+def test_a_poor_match_does_not_cost_a_good_one() -> None:
+    """Overlaps .379 and 0 against .19 and .19, which are too little to be matches at all."""
+    tracks = [np.array([0.0, 0, 100, 100]), np.array([113.0, 0, 213, 100])]
+    boxes = np.array([[45.0, 0, 145, 100], [-68.0, 0, 32, 100]])
+    assert _assign(tracks, boxes) == {0: 0}
+
+
+def test_thinned_tracks_keep_the_boxes_of_their_frames() -> None:
+    found = [np.array([box(10.0 + 4 * i)]) for i in range(60)]
+    (whole,) = link(TIMES, range(60), found, several=False, **OPTIONS)
+    part = thinned(whole, np.arange(0, 60, 7))
+    assert part is not None
+    assert (part.track, part.first, len(part.boxes_px)) == (whole.track, 0, 9)
+    np.testing.assert_array_equal(part.boxes_px, whole.boxes_px[::7])
+    later = Track(3, 10, whole.boxes_px[:5])  # frames 10 to 14
+    assert thinned(later, np.array([0, 15, 30])) is None
+    inner = thinned(later, np.array([0, 12, 30]))
+    assert inner is not None
+    assert (inner.first, len(inner.boxes_px)) == (1, 1)
