@@ -49,10 +49,8 @@ def align(predicted: Poses, target: Poses) -> Poses:
     aligned = np.empty_like(predicted)
     unclear = np.zeros(len(predicted), dtype=np.bool_)
     _align_all(predicted, target, aligned, unclear)
-    unclear &= _known(predicted, target)  # NaN stays NaN: of those there is no decomposition
-    if unclear.any():
-        aligned[unclear] = align_by_svd(predicted[unclear], target[unclear])
-    aligned[~_known(predicted, target)] = np.nan
+    for i in _decomposed(predicted, target, unclear, aligned):
+        aligned[i] = align_by_svd(predicted[i], target[i])
     return aligned
 
 
@@ -61,19 +59,24 @@ def aligned_errors(predicted: Poses, target: Poses) -> NDArray[np.float64]:
     errors = np.empty(len(predicted))
     unclear = np.zeros(len(predicted), dtype=np.bool_)
     _errors_all(predicted, target, errors, unclear)
-    known = _known(predicted, target)
-    unclear &= known
-    errors[~known] = np.nan
-    if unclear.any():
-        moved = align_by_svd(predicted[unclear], target[unclear])
-        errors[unclear] = np.linalg.norm(moved - target[unclear], axis=-1).mean(axis=-1)
+    for i in _decomposed(predicted, target, unclear, errors):
+        moved = align_by_svd(predicted[i], target[i])
+        errors[i] = np.linalg.norm(moved - target[i], axis=-1).mean(axis=-1)
     return errors
 
 
-def _known(predicted: Poses, target: Poses) -> NDArray[np.bool_]:
-    """Tell for each pose whether all of it and of its target is finite."""
-    finite = np.isfinite(predicted) & np.isfinite(target)
-    return np.asarray(finite.all(axis=(1, 2)))
+def _decomposed(
+    predicted: Poses, target: Poses, unclear: NDArray[np.bool_], result: NDArray[np.float64]
+) -> list[NDArray[np.int64]]:
+    """Return, as one index or none, the unclear poses that are known; the others become NaN.
+
+    Unknown poses are unclear ones, since no comparison holds for NaN.
+    """
+    at = np.flatnonzero(unclear)
+    finite = np.isfinite(predicted[at]) & np.isfinite(target[at])
+    known = finite.all(axis=(1, 2))
+    result[at[~known]] = np.nan
+    return [at[known]] if known.any() else []
 
 
 def align_by_svd(predicted: Poses, target: Poses) -> Poses:
