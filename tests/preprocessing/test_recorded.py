@@ -14,6 +14,7 @@ import pytest
 from diffpose.model.heatmaps import summarise
 from diffpose.platform.config import validate
 from diffpose.platform.errors import SourceError
+from diffpose.preprocessing.detectors.choice import temperatures
 from diffpose.preprocessing.detectors.recorded import (
     SIGMAS,
     RecordedSettings,
@@ -313,3 +314,8 @@ def test_wrong_files_are_explained(tmp_path: Path, content: str, words: list[str
         assert word in str(caught.value)
     with pytest.raises(SourceError, match=r"other.json, other.npz"):
         recording_of(RecordedSettings(uri=str(tmp_path)), "other.mp4")
+
+
+def test_a_calibration_for_recorded_keypoints_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="detectors that look at pixels"):
+        temperatures(RecordedSettings(uri=str(tmp_path)), "calibration.json", "recorded-1")
