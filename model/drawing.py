@@ -34,6 +34,12 @@ def _stream(seed, number):  # type: ignore[no-untyped-def]
     return scramble(seed + np.uint64(_GOLDEN) * np.uint64(number))
 
 
+@njit(cache=True, inline="always")
+def _fraction(bits):  # type: ignore[no-untyped-def]
+    """The lowest 16 bits as a place within a cell, 0 .. 1."""
+    return (np.float32(bits & np.uint64(0xFFFF)) + np.float32(0.5)) * np.float32(1.0 / 65536.0)
+
+
 # numba inlines one loop nest: hence the one long function
 @njit(cache=True)
 def draw_cells(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
@@ -60,7 +66,6 @@ def draw_cells(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
     cumulative = np.empty(n_cells, dtype=np.uint32)
     left, top = np.empty(n_cells, dtype=np.float32), np.empty(n_cells, dtype=np.float32)
     guide = np.empty(_BUCKETS, dtype=np.int32)
-    step = np.float32(1.0 / 65536.0)
     for r in range(n_rows):
         x0, y0 = np.float32(crops[r, 0]), np.float32(crops[r, 1])
         across, down = np.float32(crops[r, 2]), np.float32(crops[r, 3])
@@ -86,17 +91,8 @@ def draw_cells(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
                     target = np.uint32(min((s + part) / n_draws * total, total - 1.0))
                     while cumulative[at] <= target:
                         at += 1
-                    xs[s] = (
-                        left[at]
-                        + (
-                            np.float32((bits >> np.uint64(16)) & np.uint64(0xFFFF))
-                            + np.float32(0.5)
-                        )
-                        * step
-                    )
-                    ys[s] = (
-                        top[at] + (np.float32(bits & np.uint64(0xFFFF)) + np.float32(0.5)) * step
-                    )
+                    xs[s] = left[at] + _fraction(bits >> np.uint64(16))
+                    ys[s] = top[at] + _fraction(bits)
                 state = _stream(seeds[r], 2 * _STREAMS + j)
                 for s in range(n_draws - 1, 0, -1):  # Fisher and Yates
                     state += golden
@@ -121,17 +117,8 @@ def draw_cells(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
                     at = guide[upper >> np.uint64(24)]
                     while cumulative[at] <= target:
                         at += 1
-                    xs[s] = (
-                        left[at]
-                        + (
-                            np.float32((bits >> np.uint64(16)) & np.uint64(0xFFFF))
-                            + np.float32(0.5)
-                        )
-                        * step
-                    )
-                    ys[s] = (
-                        top[at] + (np.float32(bits & np.uint64(0xFFFF)) + np.float32(0.5)) * step
-                    )
+                    xs[s] = left[at] + _fraction(bits >> np.uint64(16))
+                    ys[s] = top[at] + _fraction(bits)
             for s in range(n_draws):
                 xs[s] = x0 + across * xs[s]
                 ys[s] = y0 + down * ys[s]

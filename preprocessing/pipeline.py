@@ -300,16 +300,14 @@ def fit_mixtures(
     store.group[f"mixtures/{group}"].attrs.update(attributes)
     log = store.log_uri("mixtures", group)
     good = {clip.clip for clip in clips}
-    # spans that are not done, and those with clips that were detected only after they were
-    done = markers(log)
-    behind = {number for number, marker in done.items() if good & {*marker.get("skipped", [])}}
+    # a span whose clips were detected only after its mixtures were fitted is not done
+    done = {n: m for n, m in markers(log).items() if not good & {*m.get("skipped", [])}}
     rows = [
         {
             "span": span.model_dump_json(),
             "failed_clips": json.dumps([c.clip for c in span.clips if c.clip not in good]),
         }
-        for span in plan.spans
-        if span.span in behind or span.span not in done or done[span.span]["errors"]
+        for span in left(plan, done)
     ]
     if rows:
         with ray_session(workers):
