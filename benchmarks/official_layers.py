@@ -210,13 +210,13 @@ class OfficialGcn(nn.Module):
 
     def forward(self, x: Tensor, k: Tensor | None = None) -> Tensor:
         """Map (B, J, n_in) to (B, J, n_out); k (B,) is the step of GCNdiff."""
-        graph, mask = self.graph.to(x.device), self.mask.to(x.device)
+        graph, mask = self.graph.to(x), self.mask.to(x.device)
         step = None
         if self.steps == "used":
             assert k is not None
             half = self.width // 2
-            rates = torch.arange(half, dtype=torch.float32, device=x.device)
-            angles = k.float()[:, None] * torch.exp(rates * (-math.log(10000.0) / (half - 1)))
+            rates = torch.arange(half, dtype=x.dtype, device=x.device)
+            angles = k.to(x.dtype)[:, None] * torch.exp(rates * (-math.log(10000.0) / (half - 1)))
             step = self.temb.dense[0](torch.cat([angles.sin(), angles.cos()], dim=1))
             step = self.temb.dense[1](step * torch.sigmoid(step))
         x = self.gconv_input(x, graph)

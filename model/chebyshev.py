@@ -51,8 +51,10 @@ def chebyshev_convolution(x: Tensor, basis: Tensor, weight: Tensor, bias: Tensor
     joints, rows, n_in = x.shape
     first, second = mix_joints(basis, x).view(2, joints * rows, n_in).unbind(0)
     y = torch.addmm(bias, x.reshape(joints * rows, n_in), weight[0])
-    y = torch.addmm(y, first, weight[1])
-    y = torch.addmm(y, second, weight[2])
+    if y.dtype == weight.dtype:
+        y = y.addmm_(first, weight[1]).addmm_(second, weight[2])  # no copy of y
+    else:  # under autocast, which casts for addmm alone
+        y = torch.addmm(torch.addmm(y, first, weight[1]), second, weight[2])
     return y.view(joints, rows, -1)
 
 
