@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from diffpose.model.chebyshev_gcn import ChebyshevGcnConfig, norm_factor
+from diffpose.model.context_encoders.mixste import MixsteConfig
 from diffpose.platform.errors import RunError
 
 
@@ -131,3 +132,33 @@ def convert(
 def _listed(keys: list[str], most: int = 40) -> str:
     rest = f" and {len(keys) - most} more" if len(keys) > most else ""
     return ", ".join(keys[:most]) + rest
+
+
+def mixste_sources(config: MixsteConfig) -> dict[str, Source]:
+    """Return the sources of a Mixste's weights, by our names."""
+    names = {
+        "entry": "Spatial_patch_to_embedding",
+        "spatial_norm": "Spatial_norm",
+        "temporal_norm": "Temporal_norm",
+        "exit_norm": "head.0",
+        "exit": "head.1",
+    }
+    parts = {
+        "attention_norm": "norm1",
+        "attention.project": "attn.qkv",
+        "attention.output": "attn.proj",
+        "mlp_norm": "norm2",
+        "expand": "mlp.fc1",
+        "shrink": "mlp.fc2",
+    }
+    for i in range(config.depth):
+        for ours, theirs in (("spatial", "STEblocks"), ("temporal", "TTEblocks")):
+            names |= {f"{ours}.{i}.{a}": f"{theirs}.{i}.{b}" for a, b in parts.items()}
+    result = {
+        f"{ours}.{part}": as_it_is(f"{theirs}.{part}")
+        for ours, theirs in names.items()
+        for part in ("weight", "bias")
+    }
+    result["joint_places"] = as_it_is("Spatial_pos_embed")
+    result["frame_places"] = as_it_is("Temporal_pos_embed")
+    return result
