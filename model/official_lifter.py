@@ -116,8 +116,7 @@ def window_context(encoder: Mixste) -> ContextPoses:
     def poses(screen: Tensor, lengths: Sequence[int] | None) -> Tensor:
         cut = cut_windows(lengths or [len(screen)], encoder.frames, encoder.config.hop)
         frames, window, place = (
-            torch.from_numpy(part).to(screen.device)
-            for part in (cut.frames, cut.window, cut.place)
+            torch.from_numpy(part).to(screen.device) for part in (cut.frames, cut.window, cut.place)
         )
         parts = [
             encoder.exit(encoder.exit_norm(encoder.features(screen[rows])))
@@ -280,9 +279,7 @@ def walk_back(
     return torch.stack(states)
 
 
-def screen_coordinates(
-    rays: Tensor, camera: Tensor, cameras: Sequence[OfficialCamera]
-) -> Tensor:
+def screen_coordinates(rays: Tensor, camera: Tensor, cameras: Sequence[OfficialCamera]) -> Tensor:
     """Return u, v as the released networks want them: x / width * 2 - 1, y / width * 2 - h / w.
 
     The networks know four cameras, with their lenses' distortion (which our stores have taken out

@@ -95,8 +95,8 @@ def read_state(uri: str, weights: Weights) -> State:
             f"{uri!r} is refused: it holds more than tensors, numbers and texts ({reason}). Only "
             "checkpoints of plain data are read; they cannot run code."
         ) from None
-    except (RuntimeError, ValueError, EOFError) as error:
-        raise RunError(f"{uri!r} cannot be read as a PyTorch file: {error}") from None
+    except Exception as error:  # what is no such file makes the unpickler raise anything
+        raise RunError(f"{uri!r} cannot be read as a PyTorch file: {error!r}") from None
     state = _averaged(uri, content) if weights == "ema" else _plain(uri, content)
     if not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise RunError(f"{uri!r} holds no network: its state dict is empty or has other things.")
@@ -201,9 +201,7 @@ def _tensor(uri: str, official: State, key: str, n_axes: int) -> Tensor:
             "GCNdiff, GraFormer and MixSTE can be imported."
         )
     if value.ndim != n_axes:
-        raise RunError(
-            f"{uri!r}: {key!r} has shape {tuple(value.shape)}, expected {n_axes} axes."
-        )
+        raise RunError(f"{uri!r}: {key!r} has shape {tuple(value.shape)}, expected {n_axes} axes.")
     return value
 
 

@@ -22,7 +22,9 @@ def randomised(network: nn.Module, seed: int) -> Any:
         noise = torch.randn(parameter.shape, generator=generator)
         if name.endswith("A_hat"):  # learnt graphs stay near their start, columns above 0
             parameter.data = torch.eye(17) + 0.1 * noise.abs()
-        elif name.endswith(("a_2", "norm1.weight", "norm2.weight", "_norm.weight", "head.0.weight")):
+        elif name.endswith(
+            ("a_2", "norm1.weight", "norm2.weight", "_norm.weight", "head.0.weight")
+        ):
             parameter.data = 1.0 + 0.2 * noise
         elif name == "gconv_input.weight":  # so that the first norm sees ordinary values
             parameter.data = noise
