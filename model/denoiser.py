@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from diffpose.model.detections import N_CONDITION_VALUES
 from diffpose.model.diffusion import Parametrisation
 from diffpose.model.graph_layers import GraphAttentionBlock, GraphConvolution, check_joints
-from diffpose.model.noise_schedule import ScheduleName
+from diffpose.model.noise_schedule import ScheduleName, Spacing, step_grid
 
 
 class DenoiserConfig(BaseModel, frozen=True, extra="forbid"):
@@ -35,6 +35,9 @@ class DenoiserConfig(BaseModel, frozen=True, extra="forbid"):
     schedule: ScheduleName = Field("cosine", description="alpha_k; 'paper' ends at 0.949")
     n_steps: int = Field(50, ge=1, description="K")
     n_visited_steps: int = Field(5, ge=1, description="how often g runs in a reverse process")
+    spacing: Spacing = Field(
+        "even", description="of the visited steps: even, or quadratic (dense where noise is high)"
+    )
     condition: Literal["heatmap", "none"] = Field(
         "heatmap", description="heatmap: g also reads peak, second mode, weight and width per joint"
     )
@@ -51,6 +54,11 @@ class DenoiserConfig(BaseModel, frozen=True, extra="forbid"):
                 "visit at most as many steps as there are"
             )
         return self
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Visited steps, K first, 0 last."""
+        return step_grid(self.n_steps, self.n_visited_steps, self.spacing)
 
 
 class Denoiser(nn.Module):

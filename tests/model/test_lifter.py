@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diffpose.model.context import encode_context
 from diffpose.model.context_encoders.graformer import Graformer, GraformerConfig
 from diffpose.model.denoiser import Denoiser, DenoiserConfig
 from diffpose.model.initial_distribution import (
@@ -22,7 +23,7 @@ from diffpose.model.initial_distribution import (
     mean_pose,
     take_rows,
 )
-from diffpose.model.lifter import Lifted, Lifter, SamplingSettings, encode_context, row_seeds
+from diffpose.model.lifter import Lifted, Lifter, SamplingSettings, row_seeds
 from diffpose.model.mixture import MixtureSpec
 
 CAMERA = np.array([1145.0, 1145.0, 500.0, 500.0])
