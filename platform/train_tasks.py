@@ -19,7 +19,7 @@ from diffpose.model.losses import denoiser_loss, encoder_loss
 from diffpose.model.mixture import GaussianMixture, sample
 from diffpose.model.noise_schedule import cumulative_alphas
 from diffpose.platform.clips import Clip
-from diffpose.platform.pose_store import PoseStore
+from diffpose.platform.pose_store import PoseStore, contiguous_ranges
 from diffpose.platform.shard_loader import Batch
 from diffpose.platform.training_settings import OptimiserSettings, TrainSettings
 from diffpose.platform.window_loader import KNOWN
@@ -27,6 +27,7 @@ from diffpose.platform.window_loader import KNOWN
 _DETECTION_FIELDS = ("keypoints_2d", "heatmap_modes", "camera")
 # Second modes below this weight are taken for none when detections are drawn anew.
 _UNIMODAL = 0.02
+_ROWS_PER_READ = 1024
 
 
 class TrainTask(Protocol):
@@ -96,8 +97,17 @@ class ValidationRows:
             self.rows = rows[rank::world_size]
             self.lengths = [1] * len(self.rows)
 
+        ranges = list(contiguous_ranges(clips, _ROWS_PER_READ))
+
         def read(name: str) -> np.ndarray[Any, Any]:
-            return np.asarray(store.array(name).oindex[self.rows])
+            # Block by block: zarr gathers single rows of a sharded array at 75 rows/s, and keeps
+            # gigabytes meanwhile.
+            parts = [
+                store.read(name, first, stop)[inside - first]
+                for first, stop in ranges
+                if len(inside := self.rows[(self.rows >= first) & (self.rows < stop)])
+            ]
+            return np.concatenate(parts)
 
         self.pose_mm = torch.from_numpy(read("pose_3d"))
         self.observations = Observations(
