@@ -82,7 +82,8 @@ def _train_all(runs: Sequence[TrainSettings], parallel: int | None, what: str) -
     at_once = parallel or max(1, cluster_cpus() // (left[0].workers * left[0].threads))
     # The task itself waits most of the time: the CPUs belong to the workers that it asks for.
     task: Any = ray.remote(num_cpus=0, max_retries=0)(_train_one)
-    waiting, running, failed = list(left), {}, {}
+    waiting, failed = list(left), {}
+    running: dict[Any, TrainSettings] = {}
     while waiting or running:
         while waiting and len(running) < at_once:
             run = waiting.pop(0)

@@ -115,9 +115,7 @@ class AblationSettings(Settings):
         values = merged(merged(self.base, self.encoders[encoder]), self.recipes[recipe])
         here = self.place(encoder, seed)
         own = {"run": join(here, recipe), "seed": seed, "encoder": join(here, "encoder_run")}
-        settings = self._train(
-            values, f"{encoder}/{recipe}", {**own, "stage": ["mixtures", "denoiser"]}
-        )
+        settings = self._train(values, f"{encoder}/{recipe}", {**own, "stage": ["denoiser"]})
         spec = settings.mixture
         group = f"{encoder}-{seed}-{spec.scope}-{spec.covariance}-{spec.n_kernels}"
         return settings.model_copy(update={"mixtures": group})

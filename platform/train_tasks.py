@@ -88,23 +88,23 @@ class ValidationRows:
         if whole_clips:  # what looks at neighbouring frames is measured on whole clips
             longest = max(sum(c.n_rows for c in clips) // max(n_poses, 1), 1)
             chosen = clips[rank * longest :: longest * world_size] or clips[:1]
-            ranges = [np.arange(c.first_row, c.first_row + c.n_rows) for c in chosen]
-            self.rows = np.concatenate(ranges)
-            self.lengths = [len(part) for part in ranges]
+            parts = [np.arange(c.first_row, c.first_row + c.n_rows) for c in chosen]
+            self.rows = np.concatenate(parts)
+            self.lengths = [c.n_rows for c in chosen]
         else:
             rows = np.concatenate([np.arange(c.first_row, c.first_row + c.n_rows) for c in clips])
             rows = rows[np.unique(np.linspace(0, len(rows) - 1, n_poses).astype(int))]
             self.rows = rows[rank::world_size]
             self.lengths = [1] * len(self.rows)
 
-        ranges = list(contiguous_ranges(clips, _ROWS_PER_READ))
+        blocks = list(contiguous_ranges(clips, _ROWS_PER_READ))
 
         def read(name: str) -> np.ndarray[Any, Any]:
             # Block by block: zarr gathers single rows of a sharded array at 75 rows/s, and keeps
             # gigabytes meanwhile.
             parts = [
                 store.read(name, first, stop)[inside - first]
-                for first, stop in ranges
+                for first, stop in blocks
                 if len(inside := self.rows[(self.rows >= first) & (self.rows < stop)])
             ]
             return np.concatenate(parts)

@@ -79,7 +79,7 @@ def train_denoiser(settings: TrainSettings, group: str, contexts: str) -> None:
             f"{attributes['encoder_digest']}, this run's encoder is {digest}. Leave mixtures= out "
             "to have a group fitted for this encoder."
         )
-    if not attributes.get("complete"):
+    if not (attributes.get("complete") or "train" in attributes.get("complete_splits", [])):
         raise StoreError(
             f"The mixtures {group!r} of {settings.store!r} are not complete. Run stage=mixtures "
             "(the same command) again."

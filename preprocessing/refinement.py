@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from diffpose.platform.checkpoint import encoder_digest, load_config
-from diffpose.platform.clips import Clip
+from diffpose.platform.clips import Clip, Split
 from diffpose.platform.errors import StoreError
 from diffpose.platform.pose_store import PoseStore
 from diffpose.platform.ray_session import ray_session
@@ -32,6 +32,7 @@ def fit_mixtures(
     encoder_run: str | None,
     seed: int,
     workers: int | None,
+    splits: Sequence[Split] = ("train", "validation", "test"),
 ) -> Summary:
     """Fit a mixture to every stored frame, into ``mixtures/<name>/``; restartable.
 
@@ -41,6 +42,7 @@ def fit_mixtures(
         encoder_run: run directory whose encoder gives z, for ``depth=encoder``.
         seed: of the draws from H_K.
         workers: tasks at once.
+        splits: whose frames; training needs those of its own split alone.
 
     Raises:
         StoreError: there are no detections, or the group was fitted with other settings.
@@ -59,16 +61,29 @@ def fit_mixtures(
         store.require_array(f"mixtures/{group}", array, plan.n_rows)
     store.group[f"mixtures/{group}"].attrs.update(attributes)
     log = store.log_uri("mixtures", group)
-    rows = _span_rows(plan, clips, log)
+    wanted = plan.model_copy(
+        update={"spans": [s for s in plan.spans if {c.split for c in s.clips} & {*splits}]}
+    )
+    rows = _span_rows(wanted, clips, log)
     if rows:
         with ray_session(workers):
             stages = _mixture_stages(store.uri, mixture, attributes)
-            run_spans(f"mixtures/{group}", rows, stages, None, n_clip_rows(plan), workers)
-    failed = {clip: text for m in markers(log).values() for clip, text in m["errors"].items()}
+            run_spans(f"mixtures/{group}", rows, stages, None, n_clip_rows(wanted), workers)
+    done = markers(log)
+    failed = {clip: text for marker in done.values() for clip, text in marker["errors"].items()}
+    whole = {
+        split: all(s.span in done for s in plan.spans if split in {c.split for c in s.clips})
+        for split in ("train", "validation", "test")
+    }
     store.group[f"mixtures/{group}"].attrs.update(
-        {"failed_clips": sorted(failed), "complete": len(markers(log)) == len(plan.spans)}
+        {
+            "failed_clips": sorted(failed),
+            "complete": all(whole.values()),
+            "complete_splits": [split for split, complete in whole.items() if complete],
+        }
     )
-    return Summary(len(clips), failed, sum(c.n_rows for c in clips if c.clip not in failed))
+    fitted = [c for c in clips if c.split in splits]
+    return Summary(len(fitted), failed, sum(c.n_rows for c in fitted if c.clip not in failed))
 
 
 def encode_contexts(
