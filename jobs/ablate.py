@@ -40,7 +40,9 @@ from diffpose.preprocessing.settings import MixtureGroupSettings, PreprocessSett
 
 def ablate(settings: AblationSettings) -> int:
     """Run what is not done yet, then write tables and report; returns the exit status."""
-    settings = settings.resolved().model_copy(update={"folder": absolute(settings.folder)})
+    settings = settings.resolved().model_copy(
+        update={"folder": absolute(settings.folder), "motion": absolute(settings.motion)}
+    )
     given = {"source": {"uri": settings.motion}, "store": settings.store, "stages": ["detect"]}
     detect(validate(PreprocessSettings, merged(settings.preprocess, given)))
     places = [(name, seed) for name in settings.encoders_now() for seed in settings.seeds]

@@ -239,13 +239,18 @@ class Lifter:
         (_, context), *_ = views
         device = context.pose_mm.device
         everything = torch.ones(len(observations), dtype=torch.bool, device=device)
+        poses_mm = [known.pose_mm for _, known in views]
+        # with the mirror image: the mean of what the encoder says of both
+        context_mm = torch.stack(
+            [poses_mm[0], *(mirrored_poses(p, everything) for p in poses_mm[1:])]
+        )
+        context_mm = context_mm.mean(dim=0)
         single_step = self.denoiser.config.process == "single_step"
         steps: tuple[int, ...] = (self.grid[0], 0) if single_step else self.grid
-        if not single_step:
-            bridge_mm = context.pose_mm.cpu()  # H_K is drawn on the CPU, on any device alike
-            drawn = self._start(observations, bridge_mm, sampling, seeds)
+        if not single_step:  # H_K is drawn on the CPU, on any device alike
+            drawn = self._start(observations, context_mm.cpu(), sampling, seeds)
             start, mu = drawn[0].to(device), drawn[1].to(device)
-        walks, context_poses = [], []
+        walks = []
         for i, (seen, known) in enumerate(views):
             if single_step:  # a determinate input has one answer
                 start = single_step_input(seen, known)[:, None]
@@ -253,10 +258,7 @@ class Lifter:
             elif i == 1:
                 start, mu = (_mirrored_hypotheses(poses, everything) for poses in (start, mu))
             walk = self._walk(start, mu, known, steps)
-            mirrored = i == 1
-            walks.append(_mirrored_hypotheses(walk, everything) if mirrored else walk)
-            pose = known.pose_mm
-            context_poses.append(mirrored_poses(pose, everything) if mirrored else pose)
+            walks.append(_mirrored_hypotheses(walk, everything) if i == 1 else walk)
         poses = torch.stack(walks).mean(dim=0).cpu() / POSE_SCALE_PER_MM
         poses = poses - poses[..., ROOT : ROOT + 1, :]
         hypotheses = poses[-1]
@@ -266,7 +268,7 @@ class Lifter:
             mean.numpy(),
             spread.numpy(),
             hypotheses.numpy(),
-            torch.stack(context_poses).mean(dim=0).cpu().numpy(),
+            context_mm.cpu().numpy(),
             context.translation_mm.cpu().numpy(),
             poses.numpy(),
             steps,
