@@ -12,6 +12,7 @@ Axis legend: B rows, J joints, C channels, T frames, H heads.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -122,7 +123,8 @@ class Attention(nn.Module):
         scores = query @ key.transpose(-2, -1) / math.sqrt(width // self.n_heads)
         scores = scores.masked_fill(mask[:, None] == 0, -1e9)
         mixed = self.dropout(scores.softmax(dim=-1)) @ value
-        return self.linears[3](mixed.transpose(1, 2).contiguous().view(rows, -1, width))
+        attended: Tensor = self.linears[3](mixed.transpose(1, 2).contiguous().view(rows, -1, width))
+        return attended
 
 
 class LearntGraphConv(nn.Module):
@@ -136,7 +138,8 @@ class LearntGraphConv(nn.Module):
         """Map (B, J, n_in) to (B, J, n_out)."""
         graphs = graph[None].repeat(len(x), 1, 1)
         scale = (graphs.sum(dim=1) + 1e-5).pow(-0.5)
-        return self.fc(torch.bmm(scale[:, :, None] * graphs * scale[:, None, :], x))
+        out: Tensor = self.fc(torch.bmm(scale[:, :, None] * graphs * scale[:, None, :], x))
+        return out
 
 
 class GraphNet(nn.Module):
@@ -150,16 +153,22 @@ class GraphNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, J, C) to (B, J, C)."""
-        return self.gconv2(torch.relu(self.gconv1(x, self.A_hat)), self.A_hat)
+        out: Tensor = self.gconv2(torch.relu(self.gconv1(x, self.A_hat)), self.A_hat)
+        return out
 
 
 class Sublayer(nn.Module):
-    """Holds the norm of a residual branch."""
+    """A residual branch: its input normed, its output dropped now and then."""
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         self.norm = LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, branch: Callable[[Tensor], Tensor]) -> Tensor:
+        """Map (B, J, C) to (B, J, C)."""
+        dropped: Tensor = self.dropout(branch(self.norm(x)))
+        return x + dropped
 
 
 class AttentionLayer(nn.Module):
@@ -173,9 +182,9 @@ class AttentionLayer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Map (B, J, C) to (B, J, C)."""
-        first, second = self.sublayer
-        x = x + first.dropout(self.self_attn(first.norm(x), mask))
-        return x + second.dropout(self.feed_forward(second.norm(x)))
+        x = self.sublayer[0](x, lambda normed: self.self_attn(normed, mask))
+        out: Tensor = self.sublayer[1](x, self.feed_forward)
+        return out
 
 
 class OfficialGcn(nn.Module):
@@ -201,10 +210,8 @@ class OfficialGcn(nn.Module):
         self.atten_layers = nn.ModuleList(AttentionLayer(sizes) for _ in range(sizes.n_layers))
         self.gconv_output = ChebConv(sizes.width, n_out)
         if steps != "none":
-            self.temb = nn.Module()
-            self.temb.dense = nn.ModuleList(
-                [nn.Linear(sizes.width, n_step), nn.Linear(n_step, n_step)]
-            )
+            dense = [nn.Linear(sizes.width, n_step), nn.Linear(n_step, n_step)]
+            self.temb = nn.ModuleDict({"dense": nn.ModuleList(dense)})
         self.graph = row_normalised_graph()
         self.mask = torch.ones(1, 1, sizes.n_joints, dtype=torch.bool)
 
@@ -217,9 +224,11 @@ class OfficialGcn(nn.Module):
             half = self.width // 2
             rates = torch.arange(half, dtype=x.dtype, device=x.device)
             angles = k.to(x.dtype)[:, None] * torch.exp(rates * (-math.log(10000.0) / (half - 1)))
-            step = self.temb.dense[0](torch.cat([angles.sin(), angles.cos()], dim=1))
-            step = self.temb.dense[1](step * torch.sigmoid(step))
+            first, second = self.temb["dense"].children()
+            step = first(torch.cat([angles.sin(), angles.cos()], dim=1))
+            step = second(step * torch.sigmoid(step))
         x = self.gconv_input(x, graph)
         for attention, convolution in zip(self.atten_layers, self.gconv_layers, strict=True):
             x = convolution(attention(x, mask), graph, step)
-        return self.gconv_output(x, graph)
+        out: Tensor = self.gconv_output(x, graph)
+        return out

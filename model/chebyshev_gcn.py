@@ -138,7 +138,8 @@ class ChebyshevGcn(nn.Module):
         for i, weights in enumerate(layers):
             step = None if embedded is None else embedded[:, i]
             hidden = run_layer(hidden, weights, self.basis, step, config, training=self.training)
-        return self.exit(hidden, self.basis).transpose(0, 1)
+        out: Tensor = self.exit(hidden, self.basis)
+        return out.transpose(0, 1)
 
     def embed_steps(self, sinusoids: Tensor) -> Tensor:
         """Return what every layer adds, (B, n_layers, C), for rows of `step_embeddings`."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -22,16 +22,15 @@ from pydantic import BaseModel, Field, model_validator
 from torch import Tensor
 
 from diffpose.model.chebyshev_gcn import ChebyshevGcn
+from diffpose.model.context import Context
 from diffpose.model.context_encoders.mixste import Mixste
 from diffpose.model.context_encoders.windows import cut_windows
 from diffpose.model.detections import Detections, mirrored_poses
 from diffpose.model.initial_distribution import Observations
 from diffpose.model.lens import Lens
-from diffpose.model.lifter import Context, Lifted, Lifter, SamplingSettings
+from diffpose.model.lifter import Lifted, Lifter, SamplingSettings, View
 from diffpose.model.skeleton import MIRROR, ROOT
 
-# Detections and what the context encoder makes of them.
-View: TypeAlias = tuple[Detections, Context]
 _SAME_CAMERA_PX = 0.5
 
 
@@ -102,7 +101,8 @@ def frame_context(encoder: ChebyshevGcn) -> ContextPoses:
     """Return GCNpose or GraFormer as a context encoder."""
     folded = encoder.eval().folded()
 
-    def poses(screen: Tensor, _lengths: Sequence[int] | None) -> Tensor:
+    def poses(screen: Tensor, lengths: Sequence[int] | None) -> Tensor:
+        del lengths  # frames do not see each other
         result: Tensor = folded(screen)
         return result
 

@@ -1,4 +1,4 @@
-"""MixSTE as published, plain: attention spelt out, every rearrangement a reshape; official names."""
+"""MixSTE as published, plain: attention spelt out, frame by frame; official names."""
 
 from __future__ import annotations
 

@@ -140,7 +140,8 @@ class Mixste(nn.Module):
                 x = x + self.frame_places
             x = self.temporal_norm(temporal(x))
             x = x.view(windows, N_JOINTS, frames, -1).transpose(1, 2).flatten(0, 1)
-        return x.view(windows, frames, N_JOINTS, -1)
+        encoded: Tensor = x.view(windows, frames, N_JOINTS, -1)
+        return encoded
 
     def poses_mm(self, rays: Tensor, lengths: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
         """Encode sequences of any length, each frame from the window that it is most central in.
@@ -157,7 +158,7 @@ class Mixste(nn.Module):
         # As many windows at a time as stay near the processor; a GPU takes what fits its memory.
         at_once = max(1, (65536 if rays.device.type == "cuda" else 256) // self.frames)
         features, poses = [], []
-        for part in windows.split(at_once):
+        for part in torch.split(windows, at_once):
             f_st, pose = self(rays[part])
             features.append(f_st)
             poses.append(pose)

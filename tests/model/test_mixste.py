@@ -1,7 +1,8 @@
 import pytest
 import torch
-from diffpose.model.context_encoders.mixste import Mixste, MixsteConfig
 from torch import Tensor
+
+from diffpose.model.context_encoders.mixste import Mixste, MixsteConfig
 
 
 @pytest.mark.parametrize(("frames", "parameters"), [(243, 33_783_811), (81, 33_700_867)])

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from diffpose.model.context_encoders.windows import cut_windows
 from hypothesis import given
 from hypothesis import strategies as st
+
+from diffpose.model.context_encoders.windows import cut_windows
 
 
 @given(st.lists(st.integers(1, 70), min_size=1, max_size=5), st.integers(1, 30), st.integers(1, 30))

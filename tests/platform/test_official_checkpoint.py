@@ -120,9 +120,9 @@ def test_networks_in_each_others_place_are_explained(tmp_path: Path) -> None:
     )
     with pytest.raises(RunError, match="give it as denoiser="):
         read_context(diff, "plain", None)
-    with pytest.raises(RunError, match="missing: gconv_layers.0.temb_proj"):
+    with pytest.raises(RunError, match=r"missing: gconv_layers\.0\.temb_proj"):
         read_denoiser(pose, "plain", None, 51)
-    with pytest.raises(RunError, match="lacks 'gconv_input.weight'"):
+    with pytest.raises(RunError, match=r"lacks 'gconv_input\.weight'"):
         read_denoiser(save_mixste(tmp_path / "m.bin", mixste()), "plain", None, 51)
 
 
