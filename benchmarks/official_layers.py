@@ -86,7 +86,8 @@ class ResidualGraphConv(nn.Module):
         hidden = self.gconv1(x, graph)
         if step is not None:
             hidden = hidden + self.temb_proj(step * torch.sigmoid(step))[:, None]
-        return x + self.gconv2(hidden, graph)
+        out: Tensor = x + self.gconv2(hidden, graph)
+        return out
 
 
 class LayerNorm(nn.Module):
@@ -100,7 +101,8 @@ class LayerNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., C) to (..., C)."""
         centred = x - x.mean(dim=-1, keepdim=True)
-        return self.a_2 * centred / (x.std(dim=-1, keepdim=True) + 1e-6) + self.b_2
+        normed: Tensor = self.a_2 * centred / (x.std(dim=-1, keepdim=True) + 1e-6) + self.b_2
+        return normed
 
 
 class Attention(nn.Module):

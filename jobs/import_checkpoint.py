@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Make a run directory of the networks that DiffPose's authors released.
 
-diffpose import-checkpoint context=gcn_xyz_cpn.pth denoiser=diffpose_uvxyz_cpn.pth run=RUN_DIR
-diffpose import-checkpoint context=mixste_cpn_243f.bin denoiser=diffpose_video_uvxyz_cpn.pth run=RUN_DIR
+diffpose import-checkpoint context=gcn_xyz_cpn.pth denoiser=diffpose_uvxyz_cpn.pth run=RUN
+diffpose import-checkpoint context=mixste_cpn_243f.bin denoiser=diffpose_video_uvxyz_cpn.pth run=RUN
 
 The run then answers diffpose evaluate, predict and serve with the authors' own schedule, sampler
 and inputs (model/official_lifter.py). Files are read without running any code in them.

@@ -188,7 +188,11 @@ class FoldedGcn(nn.Module):
         return self
 
     def forward(self, x: Tensor, k: Tensor | None = None) -> Tensor:
-        """Map (B, 17, n_in) to (B, 17, n_out); k (B,) is the step of each row."""
+        """Map (B, 17, n_in) to (B, 17, n_out); k (B,) is the step of each row.
+
+        Weights may be in lower precision (``.to(torch.bfloat16)``); the output is in theirs.
+        """
+        x = x.to(self.basis.dtype)
         if x.device.type != "cpu" or len(x) <= ROWS_PER_PASS:
             return self._pass(x, k)
         parts = [

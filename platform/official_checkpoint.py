@@ -73,8 +73,8 @@ def read_denoiser(uri: str, weights: Weights, n_heads: int | None, n_steps: int)
     sizes = network.config.n_in, network.config.n_out
     if sizes != (5, 5):
         raise RunError(
-            f"{uri!r} holds a network from {sizes[0]} to {sizes[1]} values per joint; the diffusion "
-            "network goes from 5 (u, v, x, y, z) to 5."
+            f"{uri!r} holds a network from {sizes[0]} to {sizes[1]} values per joint; the "
+            "diffusion network goes from 5 (u, v, x, y, z) to 5."
         )
     return network
 

@@ -117,9 +117,8 @@ def convert(
             if fits:
                 weights[name] = made.to(torch.float32).clone()
             else:
-                sizes = ", ".join(
-                    f"{key} {tuple(part.shape)}" for key, part in zip(source.keys, parts)
-                )
+                named = zip(source.keys, parts, strict=True)
+                sizes = ", ".join(f"{key} {tuple(part.shape)}" for key, part in named)
                 problems.append(f"{sizes} (together they should give {tuple(shapes[name])})")
     if problems:
         raise RunError(

@@ -53,7 +53,7 @@ def test_frames(files: tuple[str, str, str], tmp_path: Path, capsys) -> None:
     assert lifter.grid == (13, 1, 0)
     assert config["origin"]["weights"] == "plain"
     assert len(config["origin"]["sha256"]) == 64
-    assert [c["name"] for c in config["official"]["cameras"]][0] == "54138969"
+    assert config["official"]["cameras"][0]["name"] == "54138969"
     plain = lifted(run)
 
     assert import_checkpoint.main([*words, f"run={run}"]) == 2  # never over a run

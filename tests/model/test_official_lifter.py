@@ -40,7 +40,7 @@ SAMPLING = SamplingSettings()
 def released_inputs(frames: int) -> tuple[NDArray[np.float64], Observations]:
     """Pixels as Human3.6M's files have them, by the first three cameras in turn, and as we do."""
     rng = np.random.default_rng(frames)
-    people = rng.normal(0, [250, 450, 200], (frames, 17, 3)) + [300, 0, 4500]
+    people = rng.normal([300, 0, 4500], [250, 450, 200], (frames, 17, 3))
     seen_by = [CAMERAS[i % 3] for i in range(frames)]
     pixels = np.stack([c.lens.project(p) for c, p in zip(seen_by, people, strict=True)])
     straight = np.stack([c.lens.straightened(p) for c, p in zip(seen_by, pixels, strict=True)])
