@@ -17,6 +17,7 @@ JOBS = {
     "evaluate": "errors on the test split, report",
     "ablate": "many recipes side by side on the same poses, the paper's tables",
     "serve": "answer requests over HTTP",
+    "import-checkpoint": "a run from the networks that DiffPose's authors released",
     "export-gmm": "DiffPose's own mixture file from a pose store",
     "benchmark": "speed and likelihood on this machine, side by side",
     "demo": "the whole way on motion that the project makes itself",
@@ -27,7 +28,7 @@ def main() -> int:
     """Dispatch to a job; every job is also ``python jobs/JOB.py`` with the same arguments."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
-        lines = [f"  {name:16s}{text}" for name, text in JOBS.items()]
+        lines = [f"  {name:19s}{text}" for name, text in JOBS.items()]
         sys.stdout.write(
             "usage: diffpose JOB [--config FILE] [key=value ...]\n\njobs:\n"
             + "\n".join(lines)
