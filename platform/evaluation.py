@@ -20,6 +20,7 @@ from diffpose.model.initial_distribution import take_rows
 from diffpose.model.lifter import Lifter, SamplingSettings, row_seeds
 from diffpose.model.metrics import align, joint_errors
 from diffpose.model.protocols import mpjve, n_mpjpe
+from diffpose.model.uncertainty import MOVING
 from diffpose.platform.checkpoint import load_lifter
 from diffpose.platform.clips import Clip
 from diffpose.platform.errors import StoreError
@@ -27,7 +28,16 @@ from diffpose.platform.observations import read_observations
 from diffpose.platform.pose_store import PoseStore, contiguous_ranges
 from diffpose.platform.progress import Progress
 from diffpose.platform.ray_session import ray_session
+from diffpose.platform.recalibration import load_recalibration
 from diffpose.platform.storage import write_bytes
+from diffpose.platform.uncertainty_figures import (
+    PoseUncertainty,
+    from_columns,
+    measure_context,
+    measure_hypotheses,
+    summarise_uncertainty,
+    to_columns,
+)
 
 PROTOCOL = (
     "root-relative, camera frame, mm; all 17 joints (the root counts with error 0); plain mean "
@@ -47,12 +57,14 @@ class PoseErrors:
         aligned_mm: (n, 17), distances after similarity alignment.
         std_mm: (n, 17), predicted spread; NaN for a method that predicts none.
         pose_mm: (n, 17, 3), the predicted poses, root-relative, camera frame.
+        uncertainty: covariances, coverage and energy scores, if they were measured.
     """
 
     joint_mm: NDArray[np.float64]
     aligned_mm: NDArray[np.float64]
     std_mm: NDArray[np.float64]
     pose_mm: NDArray[np.float32]
+    uncertainty: PoseUncertainty | None = None
 
     @property
     def mpjpe_mm(self) -> NDArray[np.float64]:
@@ -98,6 +110,8 @@ def make_lift_fn(
 ) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Return a stage on rows {"first", "stop"}: lifts a range of the store with every run."""
     runs_json = json.dumps([runs, overrides])
+    # Read here, not kept by the processes: the file comes after the weights that they have loaded.
+    recalibrations = {name: load_recalibration(uri) for name, uri in runs.items()}
 
     def lift(row: dict[str, Any]) -> dict[str, Any]:
         torch.set_num_threads(1)
@@ -112,9 +126,14 @@ def make_lift_fn(
         seen = take_rows(read_observations(store, first, stop), known)
         for name, (lifter, sampling) in _cached_lifters(runs_json).items():
             lifted = lifter.lift(seen, sampling, row_seeds(seed, rows))
+            fitted = recalibrations[name]
             if f"{CONTEXT}/joint_mm" not in result:  # that of the first run
                 _add(result, CONTEXT, lifted.context_pose_mm, truth[known], None)
+                context = measure_context(lifted.context_pose_mm, truth[known], fitted)
+                result |= to_columns(CONTEXT, context)
             _add(result, name, lifted.pose_mm, truth[known], lifted.std_mm)
+            own = measure_hypotheses(lifted.hypotheses_mm, truth[known], sampling, fitted)
+            result |= to_columns(name, own)
         return result
 
     return lift
@@ -144,6 +163,7 @@ def evaluate_runs(
     overrides: dict[str, Any],
     seed: int,
     workers: int | None,
+    most_poses: int | None = None,
 ) -> Evaluation:
     """Lift a split with every run and measure.
 
@@ -154,6 +174,7 @@ def evaluate_runs(
         overrides: of the runs' sampling settings.
         seed: of the hypotheses.
         workers: tasks at once; default all CPUs.
+        most_poses: of a larger split, ranges evenly spread over it that hold about so many.
 
     Raises:
         StoreError: the split is empty.
@@ -168,7 +189,10 @@ def evaluate_runs(
         )
     load_lifters(runs, overrides)  # a missing run is said at once, not by an actor's death
     ranges = list(contiguous_ranges(clips, _ROWS_PER_TASK))
-    progress = Progress("evaluate", sum(c.n_rows for c in clips), "poses")
+    if most_poses is not None:
+        count = min(len(ranges), max(most_poses // _ROWS_PER_TASK, 1))
+        ranges = [ranges[i] for i in np.linspace(0, len(ranges) - 1, count).round().astype(int)]
+    progress = Progress("evaluate", sum(stop - first for first, stop in ranges), "poses")
     found: list[dict[str, Any]] = []
     with ray_session(workers):
         import ray.data
@@ -216,6 +240,7 @@ def summarise(evaluation: Evaluation, name: str) -> dict[str, Any]:
             for key in ("mpjpe_mm", "p_mpjpe_mm")
         },
         "per_action": per_action,
+        **({} if errors.uncertainty is None else summarise_uncertainty(errors.uncertainty)),
     }
 
 
@@ -246,7 +271,8 @@ def _collect(
             *(
                 np.concatenate([np.asarray(row[f"{name}/{part}"]) for row in found])
                 for part in parts
-            )
+            ),
+            uncertainty=from_columns(name, found),
         )
         for name in (CONTEXT, *runs)
     }
@@ -258,14 +284,17 @@ def write_poses(uri: str, evaluation: Evaluation) -> None:
     """Write every pose with its errors as parquet, for later study.
 
     Columns: row, clip, action, truth_mm, and for each method NAME/mpjpe_mm, NAME/p_mpjpe_mm,
-    NAME/pose_mm (51 numbers: 17 joints, x y z, root-relative, camera frame).
+    NAME/pose_mm (51 numbers: 17 joints, x y z, root-relative, camera frame), NAME/covariance_mm2
+    (102 numbers: 17 joints, xx xy xz yy yz zz, as the method answers, recalibrated where that was
+    fitted), NAME/energy_score_mm (mean of the joints but the root) and
+    NAME/oracle_best_of_n_mpjpe_mm; NaN where a method has no such thing.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    def poses(values: NDArray[np.float32]) -> pa.Array:
+    def poses(values: NDArray[np.float32], width: int = 51) -> pa.Array:
         flat = pa.array(values.astype(np.float32).reshape(-1))
-        return pa.FixedSizeListArray.from_arrays(flat, 51)
+        return pa.FixedSizeListArray.from_arrays(flat, width)
 
     columns = {
         "row": pa.array(evaluation.rows),
@@ -277,6 +306,12 @@ def write_poses(uri: str, evaluation: Evaluation) -> None:
         columns[f"{name}/mpjpe_mm"] = pa.array(errors.mpjpe_mm)
         columns[f"{name}/p_mpjpe_mm"] = pa.array(errors.p_mpjpe_mm)
         columns[f"{name}/pose_mm"] = poses(errors.pose_mm)
+        measured = errors.uncertainty
+        if measured is not None:
+            columns[f"{name}/covariance_mm2"] = poses(measured.covariance_mm2, 102)
+            energy = measured.energy_mm[:, MOVING].mean(axis=1)
+            columns[f"{name}/energy_score_mm"] = pa.array(energy)
+            columns[f"{name}/oracle_best_of_n_mpjpe_mm"] = pa.array(measured.oracle_mm)
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns), buffer)
     write_bytes(uri, buffer.getvalue())
