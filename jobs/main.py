@@ -15,6 +15,7 @@ JOBS = {
     "predict": "videos in, 3D poses with their uncertainty out",
     "train": "context encoder, mixtures with its depth, denoiser",
     "evaluate": "errors on the test split, report",
+    "compare": "evaluations side by side: paired differences with intervals",
     "serve": "answer requests over HTTP",
     "export-gmm": "DiffPose's own mixture file from a pose store",
     "benchmark": "speed and likelihood on this machine, side by side",

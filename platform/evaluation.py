@@ -261,23 +261,24 @@ def _add(
 def _collect(
     found: Sequence[dict[str, Any]], runs: dict[str, str], clips: Sequence[Clip]
 ) -> Evaluation:
-    parts = ("joint_mm", "aligned_mm", "std_mm", "pose_mm")
-    rows = np.concatenate([row["rows"] for row in found]).astype(np.int64)
+    def joined(column: str) -> NDArray[Any]:
+        return np.concatenate([np.asarray(row[column]) for row in found])
+
+    rows = joined("rows").astype(np.int64)
     starts = np.array([clip.first_row for clip in clips])
     own = np.searchsorted(starts, rows, side="right") - 1
-    truth = np.concatenate([np.asarray(row["truth_mm"]) for row in found])
     methods = {
         name: PoseErrors(
-            *(
-                np.concatenate([np.asarray(row[f"{name}/{part}"]) for row in found])
-                for part in parts
-            ),
-            uncertainty=from_columns(name, found),
+            joined(f"{name}/joint_mm"),
+            joined(f"{name}/aligned_mm"),
+            joined(f"{name}/std_mm"),
+            joined(f"{name}/pose_mm"),
+            from_columns(name, found),
         )
         for name in (CONTEXT, *runs)
     }
     actions, ids = (np.array([getattr(c, name) for c in clips]) for name in ("action", "clip"))
-    return Evaluation(rows, actions[own], ids[own], truth, methods)
+    return Evaluation(rows, actions[own], ids[own], joined("truth_mm"), methods)
 
 
 def write_poses(uri: str, evaluation: Evaluation) -> None:
