@@ -14,15 +14,20 @@ Of a Gaussian N(m, C): no draws. For any random Q >= 0
 
     E sqrt(Q) = 1/(2 sqrt(pi)) integral_0^inf t^(-3/2) (1 - E exp(-t Q)) dt,
 
-and for Q = |X - y|^2 with eigenvalues c_i of C and z = U^T (m - y)
+and for Q = |X - y|^2 with r = y - m, u = 2 t
 
-    E exp(-t Q) = prod_i (1 + 2 t c_i)^(-1/2) exp(-t z_i^2 / (1 + 2 t c_i)).
+    E exp(-t Q) = det(I + u C)^(-1/2) exp(-t r^T (I + u C)^-1 r),
+
+which needs no eigenvectors in three dimensions: with the invariants e1 = tr C, e2 = tr adj C,
+e3 = det C,
+
+    det(I + u C) = 1 + u e1 + u^2 e2 + u^3 e3,   adj(I + u C) = I + u (e1 I - C) + u^2 adj C.
 
 With t = exp(x) the integrand is analytic and decays exponentially: the trapezoidal rule is right to
 about 1e-6 of the value (its two tails are geometric series). E |X - X'| is the same with 2 C and
-z = 0.
+r = 0; for a pose whose joints are independent E exp(-t Q) is the product of theirs.
 
-Axis legend: n poses, N hypotheses, J joints, d coordinates.
+Axis legend: n poses, N hypotheses, J joints.
 """
 
 from __future__ import annotations
@@ -42,9 +47,13 @@ _compiled: Callable[[Callable[..., Any]], Callable[..., Any]] = njit(
     cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"}
 )
 
-# Of the trapezoidal rule, in log t, t in units of 1 / E Q.
+# The trapezoidal rule's nodes in x = log t, t in units of 1 / E Q.
 _STEP = 0.75
-_FIRST, _LAST = -12, 17
+_X = _STEP * np.arange(-12, 18)
+_T = np.exp(_X)
+_WEIGHTS = _STEP * np.exp(-_X / 2)
+# The integrand beyond the last node is exp(-x/2), before the first exp(x/2), as E Q = 1.
+_TAILS = (math.exp(-_X[-1] / 2) + math.exp(_X[0] / 2)) * _STEP / math.expm1(_STEP / 2)
 
 
 def hypotheses_score(
@@ -85,26 +94,14 @@ def gaussian_score(
     Returns:
         (n, J) mm, the root's 0; (n,) mm, of the root-less pose as one vector.
     """
-    residual = (np.asarray(mean_mm, np.float64) - np.asarray(truth_mm, np.float64))[:, MOVING]
-    values, vectors = np.linalg.eigh(covariance[..., MOVING, :, :])
-    values = np.maximum(values, 0.0)
-    z_squared = (residual[..., None, :] @ vectors)[..., 0, :] ** 2
-    wide = np.broadcast_to(values, residual.shape)
-    n, j, _ = residual.shape
-    spread = expected_distance(2 * values.reshape(-1, 3), np.zeros((values.size // 3, 3)))
-    own = expected_distance(wide.reshape(-1, 3), z_squared.reshape(-1, 3)).reshape(n, j)
-    joints = np.zeros(np.shape(mean_mm)[:2])
-    joints[:, MOVING] = own - spread.reshape(values.shape[:-1]) / 2
-    flat = values.reshape(-1, 3 * j)
-    whole = expected_distance(wide.reshape(n, -1), z_squared.reshape(n, -1))
-    return joints, whole - expected_distance(2 * flat, np.zeros_like(flat)) / 2
-
-
-def expected_distance(values: Array, z_squared: Array) -> Array:
-    """Return E |X| of Gaussians: (n,), of eigenvalues and squared means along them, (n, d)."""
-    found = np.empty(len(values))
-    _expected_distance(np.ascontiguousarray(values), np.ascontiguousarray(z_squared), found)
-    return found
+    residual = np.asarray(truth_mm, np.float64) - np.asarray(mean_mm, np.float64)
+    given = np.asarray(covariance, np.float64).reshape(-1, *residual.shape[1:], 3)
+    joints, poses = np.zeros(residual.shape[:2]), np.empty(len(residual))
+    half_joints, half_poses = np.zeros(given.shape[:2]), np.empty(len(given))
+    nodes = _T, _WEIGHTS, _TAILS, MOVING
+    _distances(residual, given, *nodes, joints, poses)
+    _distances(np.zeros(given.shape[:3]), 2 * given, *nodes, half_joints, half_poses)
+    return joints - half_joints / 2, poses - half_poses / 2
 
 
 def best_of_n_mpjpe(hypotheses_mm: NDArray[np.floating], truth_mm: NDArray[np.floating]) -> Array:
@@ -151,33 +148,66 @@ def _score_all(x, y, moving, joints, poses):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _expected_distance(values, z_squared, found):  # type: ignore[no-untyped-def]
-    """Fill found (n,) with the integral, sizes scaled so that E Q = 1."""
-    n, d = values.shape
-    ratio = math.exp(-_STEP / 2)
-    # the integrand beyond the last node is exp(-x/2), before the first exp(x/2), as E Q = 1
-    tails = (
-        _STEP * ratio / (1 - ratio) * (math.exp(-_STEP * _LAST / 2) + math.exp(_STEP * _FIRST / 2))
-    )
+def _invariants(c, r, term):  # type: ignore[no-untyped-def]
+    """Fill term with e1, e2, e3 of C, r^T r, r^T (e1 I - C) r, r^T adj(C) r."""
+    x, y, z = r[0], r[1], r[2]
+    a00 = c[1, 1] * c[2, 2] - c[1, 2] * c[1, 2]
+    a11 = c[0, 0] * c[2, 2] - c[0, 2] * c[0, 2]
+    a22 = c[0, 0] * c[1, 1] - c[0, 1] * c[0, 1]
+    a01 = c[0, 2] * c[1, 2] - c[0, 1] * c[2, 2]
+    a02 = c[0, 1] * c[1, 2] - c[0, 2] * c[1, 1]
+    a12 = c[0, 1] * c[0, 2] - c[0, 0] * c[1, 2]
+    term[0] = c[0, 0] + c[1, 1] + c[2, 2]
+    term[1] = max(a00 + a11 + a22, 0.0)
+    term[2] = max(c[0, 0] * a00 + c[0, 1] * a01 + c[0, 2] * a02, 0.0)
+    term[3] = x * x + y * y + z * z
+    across = 2.0 * (c[0, 1] * x * y + c[0, 2] * x * z + c[1, 2] * y * z)
+    along = c[0, 0] * x * x + c[1, 1] * y * y + c[2, 2] * z * z
+    term[4] = term[0] * term[3] - along - across
+    across = 2.0 * (a01 * x * y + a02 * x * z + a12 * y * z)
+    term[5] = max(a00 * x * x + a11 * y * y + a22 * z * z + across, 0.0)
+
+
+@_compiled
+def _distances(residual, covariance, nodes, weights, tails, moving, joints, poses):  # type: ignore[no-untyped-def]
+    """Fill joints (n, J) and poses (n,) with E |X - y|; covariance (n or 1, J, 3, 3)."""
+    n, n_joints, _ = residual.shape
+    terms = np.zeros((n_joints, 6))
     for i in range(n):
-        mean = 0.0
-        for k in range(d):
-            mean += values[i, k] + z_squared[i, k]
-        if not mean > 0.0:
-            found[i] = mean  # 0, or NaN
+        own = covariance[i if len(covariance) > 1 else 0]
+        pose_mean = 0.0
+        for j in moving:
+            term = terms[j]
+            _invariants(own[j], residual[i, j], term)
+            mean = term[0] + term[3]  # E Q
+            pose_mean += mean
+            if not mean > 0.0:
+                joints[i, j] = mean  # 0, or NaN
+                continue
+            total = tails
+            for k in range(len(nodes)):
+                t = nodes[k] / mean
+                u = 2.0 * t
+                det = 1.0 + u * (term[0] + u * (term[1] + u * term[2]))
+                exponent = t * (term[3] + u * (term[4] + u * term[5])) / det
+                total += weights[k] * (1.0 - math.exp(-exponent) / math.sqrt(det))
+            joints[i, j] = total * math.sqrt(mean / math.pi) / 2.0
+        if not pose_mean > 0.0:
+            poses[i] = pose_mean
             continue
         total = tails
-        for node in range(_FIRST, _LAST + 1):
-            x = _STEP * node
-            t = math.exp(x) / mean
+        for k in range(len(nodes)):
+            t = nodes[k] / pose_mean
+            u = 2.0 * t
             exponent, product, logarithm = 0.0, 1.0, 0.0
-            for k in range(d):
-                width = 1.0 + 2.0 * t * values[i, k]
-                exponent += t * z_squared[i, k] / width
-                product *= width
+            for j in moving:
+                term = terms[j]
+                det = 1.0 + u * (term[0] + u * (term[1] + u * term[2]))
+                exponent += t * (term[3] + u * (term[4] + u * term[5])) / det
+                product *= det
                 if product > 1e200:
                     logarithm += math.log(product)
                     product = 1.0
             logarithm += math.log(product)
-            total += _STEP * math.exp(-x / 2) * -math.expm1(-exponent - logarithm / 2)
-        found[i] = total * math.sqrt(mean / math.pi) / 2
+            total += weights[k] * (1.0 - math.exp(-exponent - 0.5 * logarithm))
+        poses[i] = total * math.sqrt(pose_mean / math.pi) / 2.0

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from diffpose.model.initial_distribution import take_rows
-from diffpose.model.lifter import Lifter, SamplingSettings, row_seeds
+from diffpose.model.lifter import Lifted, Lifter, SamplingSettings, row_seeds
 from diffpose.model.metrics import align, joint_errors
 from diffpose.model.protocols import mpjve, n_mpjpe
 from diffpose.model.uncertainty import MOVING
@@ -28,7 +28,7 @@ from diffpose.platform.observations import read_observations
 from diffpose.platform.pose_store import PoseStore, contiguous_ranges
 from diffpose.platform.progress import Progress
 from diffpose.platform.ray_session import ray_session
-from diffpose.platform.recalibration import load_recalibration
+from diffpose.platform.recalibration import Recalibration, load_recalibration
 from diffpose.platform.storage import write_bytes
 from diffpose.platform.uncertainty_figures import (
     PoseUncertainty,
@@ -128,12 +128,8 @@ def make_lift_fn(
             lifted = lifter.lift(seen, sampling, row_seeds(seed, rows))
             fitted = recalibrations[name]
             if f"{CONTEXT}/joint_mm" not in result:  # that of the first run
-                _add(result, CONTEXT, lifted.context_pose_mm, truth[known], None)
-                context = measure_context(lifted.context_pose_mm, truth[known], fitted)
-                result |= to_columns(CONTEXT, context)
-            _add(result, name, lifted.pose_mm, truth[known], lifted.std_mm)
-            own = measure_hypotheses(lifted.hypotheses_mm, truth[known], sampling, fitted)
-            result |= to_columns(name, own)
+                result |= context_columns(lifted.context_pose_mm, truth[known], fitted)
+            result |= run_columns(name, lifted, truth[known], sampling, fitted)
         return result
 
     return lift
@@ -211,25 +207,29 @@ def evaluate_runs(
     if not found:
         raise StoreError(f"No pose of the {split} split of {store_uri!r} is known; see pose_3d.")
     found.sort(key=lambda row: int(row["rows"][0]))
-    return _collect(found, runs, clips)
+    return collect(found, runs, clips)
 
 
 def summarise(evaluation: Evaluation, name: str) -> dict[str, Any]:
     """Return a method's figures as JSON values."""
     errors = evaluation.methods[name]
+    mpjpe_mm, p_mpjpe_mm = errors.mpjpe_mm, errors.p_mpjpe_mm
+    actions, own = np.unique(evaluation.actions, return_inverse=True)
+    counts = np.bincount(own)
+    means = [np.bincount(own, weights=values) / counts for values in (mpjpe_mm, p_mpjpe_mm)]
     per_action = {
-        action: {
-            "mpjpe_mm": float(errors.mpjpe_mm[evaluation.actions == action].mean()),
-            "p_mpjpe_mm": float(errors.p_mpjpe_mm[evaluation.actions == action].mean()),
-            "n_poses": int((evaluation.actions == action).sum()),
+        str(action): {
+            "mpjpe_mm": float(means[0][i]),
+            "p_mpjpe_mm": float(means[1][i]),
+            "n_poses": int(counts[i]),
         }
-        for action in sorted(set(evaluation.actions.tolist()))
+        for i, action in enumerate(actions)
     }
     lengths = evaluation.stretches
     moving = bool((lengths > 1).any())
     return {
-        "mpjpe_mm": float(errors.mpjpe_mm.mean()),
-        "p_mpjpe_mm": float(errors.p_mpjpe_mm.mean()),
+        "mpjpe_mm": float(mpjpe_mm.mean()),
+        "p_mpjpe_mm": float(p_mpjpe_mm.mean()),
         "n_mpjpe_mm": float(n_mpjpe(errors.pose_mm, evaluation.truth_mm).mean()),
         "mpjve_mm_per_frame": mpjve(errors.pose_mm, evaluation.truth_mm, lengths)
         if moving
@@ -244,23 +244,46 @@ def summarise(evaluation: Evaluation, name: str) -> dict[str, Any]:
     }
 
 
-def _add(
-    result: dict[str, Any],
+def context_columns(
+    pose_mm: NDArray[np.float32], truth_mm: NDArray[np.float64], fitted: Recalibration | None
+) -> dict[str, Any]:
+    """Return what a task sends back of the context encoder's poses (n, 17, 3)."""
+    measured = measure_context(pose_mm, truth_mm, fitted)
+    return _columns(CONTEXT, pose_mm, truth_mm, None) | to_columns(CONTEXT, measured)
+
+
+def run_columns(
+    name: str,
+    lifted: Lifted,
+    truth_mm: NDArray[np.float64],
+    sampling: SamplingSettings,
+    fitted: Recalibration | None,
+) -> dict[str, Any]:
+    """Return what a task sends back of a run's answers: numbers per joint, no hypotheses."""
+    measured = measure_hypotheses(lifted.hypotheses_mm, truth_mm, sampling, fitted)
+    return _columns(name, lifted.pose_mm, truth_mm, lifted.std_mm) | to_columns(name, measured)
+
+
+def _columns(
     name: str,
     poses_mm: NDArray[np.float32],
     truth_mm: NDArray[np.float64],
     std_mm: NDArray[np.float32] | None,
-) -> None:
-    result[f"{name}/joint_mm"] = joint_errors(poses_mm, truth_mm)
-    result[f"{name}/aligned_mm"] = joint_errors(align(poses_mm, truth_mm), truth_mm)
-    result[f"{name}/pose_mm"] = poses_mm.astype(np.float32)
+) -> dict[str, Any]:
     unknown = np.full(poses_mm.shape[:2], np.nan)
-    result[f"{name}/std_mm"] = unknown if std_mm is None else std_mm.astype(np.float64)
+    return {
+        f"{name}/joint_mm": joint_errors(poses_mm, truth_mm),
+        f"{name}/aligned_mm": joint_errors(align(poses_mm, truth_mm), truth_mm),
+        f"{name}/pose_mm": poses_mm.astype(np.float32),
+        f"{name}/std_mm": unknown if std_mm is None else std_mm.astype(np.float64),
+    }
 
 
-def _collect(
+def collect(
     found: Sequence[dict[str, Any]], runs: dict[str, str], clips: Sequence[Clip]
 ) -> Evaluation:
+    """Join what the tasks sent back, in row order."""
+
     def joined(column: str) -> NDArray[Any]:
         return np.concatenate([np.asarray(row[column]) for row in found])
 
@@ -314,5 +337,6 @@ def write_poses(uri: str, evaluation: Evaluation) -> None:
             columns[f"{name}/energy_score_mm"] = pa.array(energy)
             columns[f"{name}/oracle_best_of_n_mpjpe_mm"] = pa.array(measured.oracle_mm)
     buffer = io.BytesIO()
-    pq.write_table(pa.table(columns), buffer)
+    # Measured numbers repeat nowhere: dictionaries of them cost time and save nothing.
+    pq.write_table(pa.table(columns), buffer, use_dictionary=["clip", "action"])
     write_bytes(uri, buffer.getvalue())

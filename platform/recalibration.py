@@ -130,22 +130,36 @@ def predict_uncertainty(
         recalibration: the run's, or None.
     """
     n, n_hypotheses = hypotheses_mm.shape[:2]
-    fitted = recalibration
     if n_hypotheses == 1:
-        if fitted is None or fitted.n_hypotheses != 1:
-            note = "one hypothesis has no covariance; ask for n_hypotheses=2 or more"
-            return Predicted(None, np.inf, False, note)
-        same = np.broadcast_to(fitted.answer_covariance_mm2, (n, N_JOINTS, 3, 3))
-        return Predicted(same, np.inf, True, "the same for all poses: the run gives one answer")
+        return predict_from_one(n, recalibration)
     sample = sample_covariance(hypotheses_mm)
-    if fitted is None or fitted.ellipsoids is None:
+    return predict_from_sample(sample, n_hypotheses, sampling, recalibration)
+
+
+def predict_from_sample(
+    sample: Array,
+    n_hypotheses: int,
+    sampling: SamplingSettings,
+    recalibration: Recalibration | None,
+) -> Predicted:
+    """Do what predict_uncertainty does with the sample covariances (n, 17, 3, 3) of N > 1."""
+    if recalibration is None or recalibration.ellipsoids is None:
         claim = uncalibrated(n_hypotheses)
         note = f"the spread of the hypotheses, without recalibration. {_AGAIN}"
         return Predicted(claim.covariance(sample), claim.dof, False, note)
-    claim = fitted.ellipsoids
-    changed = fitted.differences(n_hypotheses, sampling)
+    claim = recalibration.ellipsoids
+    changed = recalibration.differences(n_hypotheses, sampling)
     note = f"recalibrated for {changed}" if changed else ""
     return Predicted(claim.covariance(sample), claim.dof, True, note)
+
+
+def predict_from_one(n: int, recalibration: Recalibration | None) -> Predicted:
+    """Return the uncertainty of n answers of one hypothesis each: none, if that was not fitted."""
+    if recalibration is None or recalibration.n_hypotheses != 1:
+        note = "one hypothesis has no covariance; ask for n_hypotheses=2 or more"
+        return Predicted(None, np.inf, False, note)
+    same = np.broadcast_to(recalibration.answer_covariance_mm2, (n, N_JOINTS, 3, 3))
+    return Predicted(same, np.inf, True, "the same for all poses: the run gives one answer")
 
 
 def save_recalibration(run_uri: str, recalibration: Recalibration) -> None:

@@ -25,9 +25,13 @@ from diffpose.model.uncertainty import (
     mahalanobis_squared,
     packed,
     sample_covariance,
-    uncalibrated,
 )
-from diffpose.platform.recalibration import Predicted, Recalibration, predict_uncertainty
+from diffpose.platform.recalibration import (
+    Predicted,
+    Recalibration,
+    predict_from_one,
+    predict_from_sample,
+)
 
 Floats = NDArray[np.float32]
 
@@ -82,13 +86,14 @@ def measure_hypotheses(
     n, n_hypotheses = hypotheses_mm.shape[:2]
     mean = hypotheses_mm.mean(axis=1, dtype=np.float64)
     residual = np.asarray(truth_mm, dtype=np.float64) - mean
-    predicted = predict_uncertainty(hypotheses_mm, sampling, recalibration)
     energy, energy_pose = hypotheses_score(hypotheses_mm, truth_mm)
     sample = before = None
     if n_hypotheses > 1:
         sample = sample_covariance(hypotheses_mm)
-        claim = uncalibrated(n_hypotheses)
-        before = Predicted(claim.covariance(sample), claim.dof, False, "")
+        before = predict_from_sample(sample, n_hypotheses, sampling, None)
+        predicted = predict_from_sample(sample, n_hypotheses, sampling, recalibration)
+    else:
+        predicted = predict_from_one(n, recalibration)
     return _measured(
         n, residual, before, predicted, None if sample is None else packed(sample),
         (energy, energy_pose), best_of_n_mpjpe(hypotheses_mm, truth_mm), n_hypotheses,

@@ -10,7 +10,6 @@ from scipy.special import erf, gammaln
 
 from diffpose.model.energy_score import (
     best_of_n_mpjpe,
-    expected_distance,
     gaussian_score,
     hypotheses_score,
 )
@@ -63,21 +62,39 @@ def test_a_single_or_equal_hypotheses_are_scored_by_distance() -> None:
     np.testing.assert_allclose(best_of_n_mpjpe(x, y), distance.mean(axis=1))
 
 
-def test_expected_distances_known_in_closed_form() -> None:
-    """Isotropic in 3-D, centred or not (the mean of a noncentral chi); in 1-D, in 48-D; a point."""
-    m = np.array([0.0, 0.3, 1, 3, 10, 100, 1000])
-    zero = np.zeros_like(m)
-    found = expected_distance(np.ones((7, 3)), np.stack([m**2, zero, zero], axis=1))
-    at = m[1:]
-    known = math.sqrt(2 / math.pi) * np.exp(-(at**2) / 2) + (at + 1 / at) * erf(at / math.sqrt(2))
-    np.testing.assert_allclose(found[1:], known, rtol=2e-6)
-    assert found[0] == pytest.approx(math.sqrt(8 / math.pi), rel=1e-6)
-    line = np.array([[4.0, 0, 0]])
-    assert expected_distance(line, 0 * line)[0] == pytest.approx(2 * math.sqrt(2 / math.pi), 1e-5)
-    assert expected_distance(0 * line, line)[0] == pytest.approx(2, rel=1e-6)
-    assert expected_distance(0 * line, 0 * line)[0] == 0
-    wide = expected_distance(np.full((1, 48), 9.0), np.zeros((1, 48)))[0]
-    assert wide == pytest.approx(3 * math.sqrt(2) * math.exp(gammaln(24.5) - gammaln(24)), 1e-6)
+def one_joint(mean_mm: list[float], variances: list[float]) -> float:
+    """Return the score of joint 4's Gaussian about ``mean_mm``; truth is 0, all else certain."""
+    mean, covariance = np.zeros((1, 17, 3)), np.zeros((1, 17, 3, 3))
+    mean[0, 4], covariance[0, 4] = mean_mm, np.diag(variances)
+    joints, poses = gaussian_score(mean, covariance, np.zeros((1, 17, 3)))
+    assert poses[0] == pytest.approx(joints[0, 4], rel=1e-6)  # the only one that is uncertain
+    return float(joints[0, 4])
+
+
+@pytest.mark.parametrize("m", [0.3, 1.0, 3.0, 10.0, 100.0, 1000.0])
+def test_isotropic_gaussians_known_in_closed_form(m: float) -> None:
+    """E |X - y| is the mean of a noncentral chi distribution, E |X - X'| of a central one."""
+    far = math.sqrt(2 / math.pi) * math.exp(-(m**2) / 2) + (m + 1 / m) * erf(m / math.sqrt(2))
+    pair = math.sqrt(2) * math.sqrt(8 / math.pi)
+    assert one_joint([0, m, 0], [1, 1, 1]) == pytest.approx(far - pair / 2, rel=3e-6)
+    assert one_joint([0, 7 * m, 0], [49] * 3) == pytest.approx(7 * (far - pair / 2), rel=3e-6)
+
+
+def test_flat_gaussians_known_in_closed_form() -> None:
+    """On a line E |X| = s sqrt(2/pi), nearly so with a tiny second axis; of a point, distance."""
+    line = 2 * math.sqrt(2 / math.pi) * (1 - math.sqrt(2) / 2)
+    assert one_joint([0, 0, 0], [4, 0, 0]) == pytest.approx(line, rel=3e-5)
+    assert one_joint([0, 0, 0], [4, 1e-6, 0]) == pytest.approx(line, rel=3e-5)
+    assert one_joint([3, 0, 4], [0, 0, 0]) == pytest.approx(5, rel=1e-6)
+    assert one_joint([0, 0, 0], [0, 0, 0]) == 0
+
+
+def test_whole_pose_known_in_closed_form() -> None:
+    """16 moving joints of variance 9: a chi distribution of 48 degrees of freedom."""
+    zero = np.zeros((1, 17, 3))
+    _, poses = gaussian_score(zero, np.tile(9 * np.eye(3), (17, 1, 1)), zero)
+    mean = 3 * math.sqrt(2) * math.exp(gammaln(24.5) - gammaln(24))
+    assert poses[0] == pytest.approx(mean * (1 - math.sqrt(2) / 2), rel=1e-5)
 
 
 def test_gaussian_is_what_its_draws_say() -> None:
