@@ -197,20 +197,17 @@ def summarise_uncertainty(measured: PoseUncertainty) -> dict[str, Any]:
         for name in _PARTS
         if getattr(measured, name).shape[1:] == (17,)
     }
-    when = {
-        "before": (moving["level_before"], moving["size_before_mm"]),
-        "after": (moving["level_after"], moving["size_after_mm"]),
-    }
+    answered = "after" if calibrated else "before"
     figures: dict[str, Any] = {"n_hypotheses": int(measured.n_hypotheses[0])}
     figures["calibrated"] = calibrated
-    levels, _ = when["after" if calibrated else "before"]
-    for suffix, (own_levels, sizes) in (
-        ("", when["after" if calibrated else "before"]),
-        *((f"_{name}", parts) for name, parts in when.items()),
-    ):
+    for when in ("before", "after"):
         for level in LEVELS:
-            figures[f"coverage{round(100 * level)}{suffix}"] = _known(coverage(own_levels, level))
-        figures[f"sharpness_mm{suffix}"] = _mean(sizes)
+            share = _known(coverage(moving[f"level_{when}"], level))
+            figures[f"coverage{round(100 * level)}_{when}"] = share
+        figures[f"sharpness_mm_{when}"] = _mean(moving[f"size_{when}_mm"])
+    for key in (*(f"coverage{round(100 * level)}" for level in LEVELS), "sharpness_mm"):
+        figures[key] = figures[f"{key}_{answered}"]
+    levels = moving[f"level_{answered}"]
     spread = measured.sample_mm2[:, MOVING][..., [0, 3, 5]].sum(axis=-1)
     n = figures["n_hypotheses"]
     spread_mean = _mean(spread)
