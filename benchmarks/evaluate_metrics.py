@@ -90,8 +90,8 @@ def benchmark(_folder: Path, frames: int, rounds: int) -> tuple[list[Figure], li
         "What Ray takes to carry the results is not in it. The usual formulas in numpy (batched "
         "singular value decompositions, np.linalg.solve, all pairs of hypotheses by broadcasting, "
         f"a Gaussian's energy score from {_DRAWS} draws) take {per_pose * 1e6:.0f} us per pose for "
-        f"what the tasks do in {tasks / n * 1e6:.0f} us, {short * 1e6:.0f} us without the Gaussian's "
-        "energy score.",
+        f"what the tasks do in {tasks / n * 1e6:.0f} us, and {short * 1e6:.0f} us without that "
+        "score.",
     ]
     return [figure], text
 

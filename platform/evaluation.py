@@ -186,8 +186,7 @@ def evaluate_runs(
     load_lifters(runs, overrides)  # a missing run is said at once, not by an actor's death
     ranges = list(contiguous_ranges(clips, _ROWS_PER_TASK))
     if most_poses is not None:
-        count = min(len(ranges), max(most_poses // _ROWS_PER_TASK, 1))
-        ranges = [ranges[i] for i in np.linspace(0, len(ranges) - 1, count).round().astype(int)]
+        ranges = ranges[:: -(-sum(stop - first for first, stop in ranges) // most_poses)]
     progress = Progress("evaluate", sum(stop - first for first, stop in ranges), "poses")
     found: list[dict[str, Any]] = []
     with ray_session(workers):
