@@ -14,7 +14,8 @@ from threadpoolctl import threadpool_limits
 
 from diffpose.benchmarks.measure import Figure, table
 from diffpose.benchmarks.metrics import batched_svd
-from diffpose.model.lifter import Lifted, SamplingSettings
+from diffpose.model.lifter import Lifted
+from diffpose.model.sampling import SamplingSettings
 from diffpose.model.uncertainty import Ellipsoids
 from diffpose.platform.clips import Clip
 from diffpose.platform.evaluation import (

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffpose.model.lifter import Lifted, Lifter, SamplingSettings, row_seeds
+from diffpose.model.lifter import Lifted, Lifter, row_seeds
 from diffpose.model.metrics import align, joint_errors
 from diffpose.model.protocols import mpjve, n_mpjpe
+from diffpose.model.sampling import SamplingSettings
 from diffpose.model.uncertainty import MOVING
 from diffpose.platform.checkpoint import load_lifter
 from diffpose.platform.clips import Clip

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from diffpose.model.detections import Detections
-from diffpose.model.lifter import Lifter, SamplingSettings, row_seeds
+from diffpose.model.lifter import Lifter, row_seeds
+from diffpose.model.sampling import SamplingSettings
 from diffpose.model.skeleton import EDGES, JOINT_NAMES
 from diffpose.platform.checkpoint import load_lifter
 from diffpose.platform.clips import Clip

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffpose.model.lifter import SamplingSettings
+from diffpose.model.sampling import SamplingSettings
 from diffpose.model.skeleton import N_JOINTS
 from diffpose.model.uncertainty import (
     LEVELS,

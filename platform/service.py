@@ -18,7 +18,8 @@ from ray.serve.handle import DeploymentHandle
 
 from diffpose import __version__
 from diffpose.model.initial_distribution import Observations
-from diffpose.model.lifter import SamplingSettings, row_seeds
+from diffpose.model.lifter import row_seeds
+from diffpose.model.sampling import SamplingSettings
 from diffpose.platform.checkpoint import load_lifter
 from diffpose.platform.lift_api import LiftRequest, LiftResponse
 from diffpose.platform.recalibration import (

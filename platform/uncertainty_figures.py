@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffpose.model.energy_score import best_of_n_mpjpe, gaussian_score, hypotheses_score
-from diffpose.model.lifter import SamplingSettings
+from diffpose.model.sampling import SamplingSettings
 from diffpose.model.uncertainty import (
     LEVELS,
     MOVING,

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from diffpose.model.energy_score import gaussian_score, hypotheses_score
-from diffpose.model.lifter import SamplingSettings
+from diffpose.model.sampling import SamplingSettings
 from diffpose.model.uncertainty import Ellipsoids, radius, sample_covariance, uncalibrated
 from diffpose.platform.errors import RunError
 from diffpose.platform.lift_api import LiftResponse
