@@ -15,6 +15,7 @@ if __name__ == "__main__":
     # Python's own inspect.
     sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,7 +58,7 @@ def ablate(settings: AblationSettings) -> int:
         _train_all(denoisers, settings.parallel, "denoiser")
         for place in places:
             _evaluate(settings, *place)
-        sweeps = {title: _sweep(settings, part) for title, part in settings.sweeps.items()}
+        sweeps = {title: _sweep(settings, title, part) for title, part in settings.sweeps.items()}
     rows = {name: mean_rows(_evaluations(settings, name)) for name in settings.rows}
     for encoder, part in rows.items():
         _print(encoder, part)
@@ -148,7 +149,7 @@ def _evaluations(settings: AblationSettings, encoder: str) -> list[dict[str, Any
     return [read_json(uri)["methods"] for uri in uris if exists(uri)]
 
 
-def _sweep(settings: AblationSettings, part: dict[str, Any]) -> dict[str, Any]:
+def _sweep(settings: AblationSettings, title: str, part: dict[str, Any]) -> dict[str, Any]:
     """Measure one recipe under several values of a sampling setting."""
     encoder, recipe, key = part["encoder"], part["recipe"], part["setting"]
     found: dict[str, list[float]] = {}
@@ -156,7 +157,8 @@ def _sweep(settings: AblationSettings, part: dict[str, Any]) -> dict[str, Any]:
         run = join(settings.place(encoder, seed), recipe)
         if encoder not in settings.encoders_now() or not has_model(join(run, "denoiser")):
             continue
-        uri = join(run, f"sweep_{key}.json")
+        given = part.get("given", {})
+        uri = join(run, f"sweep_{_slug(title)}.json")
         saved = read_json(uri) if exists(uri) else {}
         if saved.get("digest") != weights_digest(run):
             saved = {"digest": weights_digest(run), "values": {}}
@@ -164,12 +166,16 @@ def _sweep(settings: AblationSettings, part: dict[str, Any]) -> dict[str, Any]:
             if str(value) not in saved["values"]:
                 split = part.get("split", settings.split)
                 evaluation = evaluate_runs(
-                    settings.store, {recipe: run}, split, {key: value}, seed, None
+                    settings.store, {recipe: run}, split, {**given, key: value}, seed, None
                 )
                 saved["values"][str(value)] = summarise(evaluation, recipe)["mpjpe_mm"]
                 write_json(uri, saved)
             found.setdefault(str(value), []).append(saved["values"][str(value)])
     return {**part, "mpjpe_mm": found}
+
+
+def _slug(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")
 
 
 def _print(encoder: str, rows: Sequence[Row]) -> None:

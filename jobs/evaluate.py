@@ -105,7 +105,7 @@ def describe(
         **own,
         "context_encoder": context,
         "ratio_to_context_encoder": own["mpjpe_mm"] / context["mpjpe_mm"],
-        "runs": {name: summarise(evaluation, name) for name in runs},
+        "runs": {name: own if name == first else summarise(evaluation, name) for name in runs},
         "n_poses": len(evaluation.rows),
         "split": settings.split,
         "protocol": PROTOCOL,
@@ -131,6 +131,7 @@ def print_table(figures: dict[str, Any]) -> None:
             f"{part['mpjpe_mm'] / reference:.3f}",
         )
     console.print(table)
+    console.print(_uncertainty_table(figures))
     actions = Table("action", "poses", CONTEXT, *figures["runs"], title="MPJPE mm per action")
     for action, part in figures["context_encoder"]["per_action"].items():
         values = [run["per_action"][action]["mpjpe_mm"] for run in figures["runs"].values()]
@@ -143,6 +144,26 @@ def print_table(figures: dict[str, Any]) -> None:
     actions.add_row("mean of the actions", "", *[f"{value:.2f}" for value in means])
     console.print(actions)
     console.print(f"protocol: {figures['protocol']}")
+
+
+def _uncertainty_table(figures: dict[str, Any]) -> Table:
+    """Return coverage, energy score and sharpness of every method."""
+    title = "uncertainty: 50 % and 90 % ellipsoids per joint, before -> after recalibration"
+    head = ("method", "N", "hold % of 50", "hold % of 90", "50 % size mm", "energy score mm")
+    table = Table(*head, "as Gaussian mm", "oracle best of N mm", title=title)
+
+    def text(value: float | None, factor: float = 1.0) -> str:
+        return "-" if value is None else f"{factor * value:.1f}"
+
+    for name, part in ((CONTEXT, figures["context_encoder"]), *figures["runs"].items()):
+        pairs = [
+            f"{text(part[f'{key}_before'], factor)} -> {text(part[f'{key}_after'], factor)}"
+            for key, factor in (("coverage50", 100), ("coverage90", 100), ("sharpness_mm", 1))
+        ]
+        scores = ("energy_score_mm", "gaussian_energy_score_mm", "oracle_best_of_n_mpjpe_mm")
+        n = str(part["n_hypotheses"])
+        table.add_row(name, n, *pairs, *(text(part[key]) for key in scores))
+    return table
 
 
 def _named(uris: Sequence[str]) -> dict[str, str]:

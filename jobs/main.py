@@ -16,6 +16,7 @@ JOBS = {
     "train": "context encoder, mixtures with its depth, denoiser",
     "evaluate": "errors on the test split, report",
     "ablate": "many recipes side by side on the same poses, the paper's tables",
+    "compare": "evaluations side by side: paired differences with intervals",
     "serve": "answer requests over HTTP",
     "import-checkpoint": "a run from the networks that DiffPose's authors released",
     "export-gmm": "DiffPose's own mixture file from a pose store",

@@ -38,6 +38,17 @@ class DenoiserConfig(BaseModel, frozen=True, extra="forbid"):
     spacing: Spacing = Field(
         "even", description="of the visited steps: even, or quadratic (dense where noise is high)"
     )
+    reads: Literal["pose", "blend"] = Field(
+        "pose",
+        description="pose: g reads h_k (the paper); blend: alpha_k h_k + (1 - alpha_k) context "
+        "pose, so that it need not learn to look past the noise of the first steps",
+    )
+    first_step_share: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of training at k = K besides the even one: most is decided there",
+    )
     condition: Literal["heatmap", "none"] = Field(
         "heatmap", description="heatmap: g also reads peak, second mode, weight and width per joint"
     )

@@ -8,15 +8,13 @@ the camera frame (x right, y down, z forward).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from diffpose.model import initial_distribution as hk
@@ -30,34 +28,8 @@ from diffpose.model.diffusion import reverse_process
 from diffpose.model.initial_distribution import DepthPrior, Observations
 from diffpose.model.mixture_fit import fit_mixtures
 from diffpose.model.noise_schedule import cumulative_alphas
+from diffpose.model.sampling import SamplingSettings, centred
 from diffpose.model.skeleton import ROOT
-
-
-class SamplingSettings(BaseModel, frozen=True, extra="forbid"):
-    """How hypotheses are drawn and walked back."""
-
-    n_hypotheses: int = Field(5, ge=1, le=1000, description="N")
-    temperature: float = Field(
-        1.0,
-        ge=0,
-        le=4,
-        description="1: start from draws of H_K (the paper); 0: from its mean (with start=mixture: "
-        "from the drawn kernels' means); between: shrunk",
-    )
-    start: Literal["heatmap", "mixture"] = Field(
-        "heatmap",
-        description="heatmap: draw from H_K itself; mixture: from the mixture fitted to it "
-        "(always so for clean_pose, which needs the kernel's mean)",
-    )
-    centred: bool = Field(
-        False,
-        description="shift and scale the N draws of a frame so that their mean is H_K's and their "
-        "spread stays: less noise in the mean of few hypotheses",
-    )
-    mirror: bool = Field(
-        False, description="lift the mirrored frame as well and take the mean (flip augmentation)"
-    )
-
 
 # Detections and what the context encoder makes of them.
 View: TypeAlias = tuple[Detections, Context]
@@ -85,6 +57,18 @@ class Lifted:
     trajectory_mm: NDArray[np.float32]
     steps: tuple[int, ...]
 
+    def rows(self, which: NDArray[np.bool_]) -> Lifted:
+        """Return the frames where ``which`` (B,) is true."""
+        return Lifted(
+            self.pose_mm[which],
+            self.std_mm[which],
+            self.hypotheses_mm[which],
+            self.context_pose_mm[which],
+            self.root_mm[which],
+            self.trajectory_mm[:, which],
+            self.steps,
+        )
+
 
 def denoise_step(
     denoiser: nn.Module,
@@ -108,12 +92,14 @@ def denoise_step(
         k: (B,).
         alpha: alpha_k, (B, 1, 1).
     """
-    change: Tensor = denoiser(h_k, context.features, context.conditions, k)
-    if config.process == "single_step":
-        return context.pose_mm * POSE_SCALE_PER_MM + change
-    if config.parametrisation == "next_on_grid":
-        return h_k + change
-    return alpha * h_k + (1.0 - alpha) * context.pose_mm * POSE_SCALE_PER_MM + change
+    context_pose = context.pose_mm * POSE_SCALE_PER_MM
+    single_step = config.process == "single_step"
+    blend = alpha * h_k + (1.0 - alpha) * context_pose
+    read = blend if config.reads == "blend" and not single_step else h_k
+    change: Tensor = denoiser(read, context.features, context.conditions, k)
+    if single_step:
+        return context_pose + change
+    return (h_k if config.parametrisation == "next_on_grid" else blend) + change
 
 
 def single_step_input(detections: Detections, context: Context) -> Tensor:
@@ -257,7 +243,7 @@ class Lifter:
                 mu = torch.zeros_like(start)
             elif i == 1:
                 start, mu = (_mirrored_hypotheses(poses, everything) for poses in (start, mu))
-            walk = self._walk(start, mu, known, steps)
+            walk = self._walk(start, mu, known, steps, held_mean=sampling.held_mean)
             walks.append(_mirrored_hypotheses(walk, everything) if i == 1 else walk)
         poses = torch.stack(walks).mean(dim=0).cpu() / POSE_SCALE_PER_MM
         poses = poses - poses[..., ROOT : ROOT + 1, :]
@@ -274,15 +260,35 @@ class Lifter:
             steps,
         )
 
-    def _walk(self, start: Tensor, mu: Tensor, context: Context, steps: tuple[int, ...]) -> Tensor:
-        """Walk hypotheses (B, N, J, 3) back; returns (steps + 1, B, N, J, 3), h_K first."""
+    def _walk(
+        self,
+        start: Tensor,
+        mu: Tensor,
+        context: Context,
+        steps: tuple[int, ...],
+        *,
+        held_mean: bool,
+    ) -> Tensor:
+        """Walk hypotheses (B, N, J, 3) back; returns (steps + 1, B, N, J, 3), h_K first.
+
+        ``held_mean``: what g estimates at step k is E[h_0 | h_k], and the mean of these over all
+        h_k is E[h_0] (the tower property), at every k. The estimates of a trained g drift from it
+        step by step; their mean over the N hypotheses is put back to that of the first step.
+        """
         config = self.denoiser.config
         repeated = context.repeated(start.shape[1])
+        held: list[Tensor] = []
 
         def network(h_k: Tensor, k: int) -> Tensor:
             step = torch.full((len(h_k),), k, device=h_k.device)
             alpha = self.alphas[k].to(h_k.dtype)
-            return denoise_step(self.denoiser, config, h_k, repeated, step, alpha)
+            output = denoise_step(self.denoiser, config, h_k, repeated, step, alpha)
+            if not held_mean or config.parametrisation != "clean_pose":
+                return output
+            estimates = output.view(start.shape)
+            mean = estimates.mean(dim=1, keepdim=True)
+            held.append(mean)
+            return (estimates - mean + held[0]).flatten(0, 1)
 
         trajectory = reverse_process(
             network, start.flatten(0, 1), mu.flatten(0, 1), self.alphas, steps,
@@ -309,12 +315,14 @@ class Lifter:
                     for s in seeds
                 ]
             )
-            return tau * self._centred(noise, sampling), torch.zeros_like(noise)
-        if sampling.start == "mixture" or self.denoiser.config.parametrisation == "clean_pose":
+            return tau * centred(noise, sampling), torch.zeros_like(noise)
+        clean = self.denoiser.config.parametrisation == "clean_pose"
+        # The mean of a single kernel is that of H_K itself: nothing need be fitted.
+        if sampling.start == "mixture" or (clean and self.mixture_spec.n_kernels > 1):
             return self._start_from_mixture(observations, bridge_mm, sampling, seeds)
         draws = hk.draw_poses(observations, bridge_mm, self.depth, n, seeds)
         mean = hk.mean_pose(observations, bridge_mm, self.depth)[:, None]
-        start = mean + tau * self._centred(draws - mean, sampling)
+        start = mean + tau * centred(draws - mean, sampling)
         return start * POSE_SCALE_PER_MM, mean.expand_as(draws) * POSE_SCALE_PER_MM
 
     def _start_from_mixture(
@@ -343,21 +351,8 @@ class Lifter:
             mus.append(mu)
             noises.append(noise)
         mu, noise = torch.cat(mus).to(torch.float32), torch.cat(noises).to(torch.float32)
-        noise = self._centred(noise, sampling)
+        noise = centred(noise, sampling)
         return (mu + tau * noise) * POSE_SCALE_PER_MM, mu * POSE_SCALE_PER_MM
-
-    @staticmethod
-    def _centred(deviations: Tensor, sampling: SamplingSettings) -> Tensor:
-        """Give the N deviations (B, N, J, 3) of a frame the mean 0, their variance unchanged.
-
-        The mean of N draws varies by 1/N of their variance; what is linear of it in the walk is
-        gone with it (Ripley, Stochastic Simulation, 1987, control variates).
-        """
-        n = deviations.shape[1]
-        if not sampling.centred or n == 1:
-            return deviations
-        centred = deviations - deviations.mean(dim=1, keepdim=True)
-        return centred * math.sqrt(n / (n - 1))
 
 
 def _mirrored_hypotheses(poses: Tensor, which: Tensor) -> Tensor:

@@ -64,6 +64,9 @@ def denoiser_loss(
         h_k, target = single_step_input(detections, context), h0
     else:
         place = torch.randint(len(grid) - 1, (rows,), generator=generator)
+        if config.first_step_share:
+            first = torch.rand(rows, generator=generator) < config.first_step_share
+            place = torch.where(first, torch.zeros_like(place), place)
         steps = torch.tensor(grid)
         k, k_next = steps[place].to(h0.device), steps[place + 1].to(h0.device)
         h_k = diffuse(h0, mu, epsilon, step_alpha(alphas, k))

@@ -28,7 +28,8 @@ from diffpose.model.context_encoders.windows import cut_windows
 from diffpose.model.detections import Detections, mirrored_poses
 from diffpose.model.initial_distribution import Observations
 from diffpose.model.lens import Lens
-from diffpose.model.lifter import Lifted, Lifter, SamplingSettings, View
+from diffpose.model.lifter import Lifted, Lifter, View
+from diffpose.model.sampling import SamplingSettings
 from diffpose.model.skeleton import MIRROR, ROOT
 
 _SAME_CAMERA_PX = 0.5

@@ -27,8 +27,9 @@ from diffpose.model.context_encoders.choice import (
 )
 from diffpose.model.denoiser import Denoiser, DenoiserConfig
 from diffpose.model.initial_distribution import DepthPrior, EncoderDepth, HistogramDepth
-from diffpose.model.lifter import Lifter, SamplingSettings
+from diffpose.model.lifter import Lifter
 from diffpose.model.mixture import MixtureSpec
+from diffpose.model.sampling import SamplingSettings
 from diffpose.platform.errors import RunError
 from diffpose.platform.storage import exists, join, read_bytes, read_json, write_bytes, write_json
 

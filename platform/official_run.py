@@ -9,13 +9,13 @@ from pydantic import ValidationError
 
 from diffpose.model.chebyshev_gcn import ChebyshevGcn, ChebyshevGcnConfig
 from diffpose.model.context_encoders.mixste import Mixste, MixsteConfig
-from diffpose.model.lifter import SamplingSettings
 from diffpose.model.official_lifter import (
     OfficialLifter,
     OfficialProcess,
     frame_context,
     window_context,
 )
+from diffpose.model.sampling import SamplingSettings
 from diffpose.model.skeleton import N_JOINTS
 from diffpose.platform.checkpoint import WEIGHTS, load_config, load_weights, save_model
 from diffpose.platform.errors import RunError

@@ -9,8 +9,8 @@ from pydantic import Field, field_validator, model_validator
 from diffpose.model.context_encoders.choice import ContextEncoderConfig
 from diffpose.model.context_encoders.graformer import GraformerConfig
 from diffpose.model.denoiser import DenoiserConfig
-from diffpose.model.lifter import SamplingSettings
 from diffpose.model.mixture import MixtureSpec
+from diffpose.model.sampling import SamplingSettings
 from diffpose.platform.config import Settings
 
 Stage = Literal["encoder", "contexts", "mixtures", "denoiser"]

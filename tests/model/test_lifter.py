@@ -24,8 +24,9 @@ from diffpose.model.initial_distribution import (
     mean_pose,
     take_rows,
 )
-from diffpose.model.lifter import Lifted, Lifter, SamplingSettings, row_seeds
+from diffpose.model.lifter import Lifted, Lifter, row_seeds
 from diffpose.model.mixture import MixtureSpec
+from diffpose.model.sampling import SamplingSettings
 from diffpose.model.skeleton import MIRROR
 
 CAMERA = np.array([1145.0, 1145.0, 500.0, 500.0])

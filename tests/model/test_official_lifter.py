@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from official_files import FRAMES, gcn_diff, gcn_pose, mixste, save_list, save_mixste
 
 from diffpose.model.initial_distribution import Observations
-from diffpose.model.lifter import SamplingSettings
 from diffpose.model.official_lifter import (
     OfficialCamera,
     OfficialLifter,
@@ -21,6 +20,7 @@ from diffpose.model.official_lifter import (
     screen_coordinates,
     window_context,
 )
+from diffpose.model.sampling import SamplingSettings
 from diffpose.model.skeleton import LEFT, RIGHT
 from diffpose.platform.official_checkpoint import read_context, read_denoiser
 from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS

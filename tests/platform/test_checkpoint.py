@@ -13,8 +13,8 @@ import diffpose
 from diffpose.model.context_encoders.graformer import Graformer, GraformerConfig
 from diffpose.model.denoiser import Denoiser, DenoiserConfig
 from diffpose.model.initial_distribution import EncoderDepth, HistogramDepth
-from diffpose.model.lifter import SamplingSettings
 from diffpose.model.mixture import MixtureSpec
+from diffpose.model.sampling import SamplingSettings
 from diffpose.platform import checkpoint as cp
 from diffpose.platform.errors import RunError
 from diffpose.platform.storage import join, read_json, write_json

@@ -1,0 +1,53 @@
+"""How hypotheses are drawn and walked back."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import BaseModel, Field
+from torch import Tensor
+
+
+class SamplingSettings(BaseModel, frozen=True, extra="forbid"):
+    """How hypotheses are drawn and walked back."""
+
+    n_hypotheses: int = Field(5, ge=1, le=1000, description="N")
+    temperature: float = Field(
+        1.0,
+        ge=0,
+        le=4,
+        description="1: start from draws of H_K (the paper); 0: from its mean (with start=mixture: "
+        "from the drawn kernels' means); between: shrunk",
+    )
+    start: Literal["heatmap", "mixture"] = Field(
+        "heatmap",
+        description="heatmap: draw from H_K itself; mixture: from the mixture fitted to it "
+        "(always so for clean_pose with several kernels: it needs the drawn one's mean)",
+    )
+    centred: bool = Field(
+        False,
+        description="shift and scale the N draws of a frame so that their mean is H_K's and their "
+        "spread stays: less noise in the mean of few hypotheses",
+    )
+    held_mean: bool = Field(
+        False,
+        description="clean_pose: shift the N estimates of h_0 at every step so that their mean "
+        "stays that of the first step, as conditional expectations must",
+    )
+    mirror: bool = Field(
+        False, description="lift the mirrored frame as well and take the mean (flip augmentation)"
+    )
+
+
+def centred(deviations: Tensor, sampling: SamplingSettings) -> Tensor:
+    """Give the N deviations (B, N, J, 3) of a frame the mean 0, their variance unchanged.
+
+    The mean of N draws varies by 1/N of their variance; what is linear of it in the walk is
+    gone with it (Ripley, Stochastic Simulation, 1987, control variates).
+    """
+    n = deviations.shape[1]
+    if not sampling.centred or n == 1:
+        return deviations
+    moved = deviations - deviations.mean(dim=1, keepdim=True)
+    return moved * math.sqrt(n / (n - 1))
