@@ -12,6 +12,16 @@ import pytest
 os.environ["RAY_ADDRESS"] = "local"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what needs Ray in one process: its sessions and stores are made once."""
+    for item in items:
+        needs_ray = "ray_local" in getattr(item, "fixturenames", ())
+        if needs_ray or item.get_closest_marker("cluster"):
+            item.add_marker(pytest.mark.xdist_group("ray"))
+
+
 ACTIONS = ("walking", "waving", "squatting", "turning")
 SMALL_NETWORKS = {
     "context_encoder": {"width": 16, "n_blocks": 1, "n_heads": 2, "dropout": 0.0},
