@@ -139,7 +139,13 @@ def _recalibration() -> Recalibration:
     ellipsoids = Ellipsoids(1.0, 0 * ones, own * 1.2 * ones, 12.0)
     context = np.tile(50.0**2 * np.eye(3), (17, 1, 1))
     return Recalibration(
-        ellipsoids, context, context, N_HYPOTHESES, 1.0, "heatmap", 1000, "validation"
+        ellipsoids,
+        context,
+        context,
+        N_HYPOTHESES,
+        SamplingSettings().model_dump(),
+        1000,
+        "validation",
     )
 
 

@@ -59,7 +59,7 @@ def ablate(settings: AblationSettings) -> int:
         for place in places:
             _evaluate(settings, *place)
         sweeps = {title: _sweep(settings, title, part) for title, part in settings.sweeps.items()}
-    rows = {name: mean_rows(_evaluations(settings, name)) for name in settings.rows}
+    rows = {name: mean_rows(evaluations(settings, name)) for name in settings.rows}
     for encoder, part in rows.items():
         _print(encoder, part)
     figures = as_json(rows, settings.rows)
@@ -144,7 +144,8 @@ def _evaluate(settings: AblationSettings, encoder: str, seed: int) -> None:
     write_json(uri, {**wanted, "n_poses": len(evaluation.rows), "methods": figures})
 
 
-def _evaluations(settings: AblationSettings, encoder: str) -> list[dict[str, Any]]:
+def evaluations(settings: AblationSettings, encoder: str) -> list[dict[str, Any]]:
+    """Return the figures of every method of an encoder, a mapping per seed that is measured."""
     uris = [join(settings.place(encoder, s), "evaluation.json") for s in settings.seeds]
     return [read_json(uri)["methods"] for uri in uris if exists(uri)]
 

@@ -11,7 +11,17 @@ import numpy as np
 from diffpose.platform.evaluation import CONTEXT
 
 # What evaluation.summarise gives, and here a row has a mean and a spread of.
-FIGURES = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "coverage50", "coverage90", "energy_score_mm")
+FIGURES = (
+    "mpjpe_mm",
+    "p_mpjpe_mm",
+    "n_mpjpe_mm",
+    "coverage50",
+    "coverage90",
+    "sharpness_mm",
+    "energy_score_mm",
+    "gaussian_energy_score_mm",
+    "oracle_best_of_n_mpjpe_mm",
+)
 
 
 @dataclass(frozen=True)

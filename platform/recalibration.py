@@ -29,6 +29,8 @@ from diffpose.platform.storage import exists, join, read_json, write_json
 
 FORMAT = 1
 FILE = "uncertainty.json"
+# What changes the spread of hypotheses, besides their number.
+_SAMPLING = ("temperature", "start", "centred", "held_mean", "mirror")
 _AGAIN = "Run diffpose train with the same settings again to have one fitted."
 
 
@@ -41,8 +43,7 @@ class Recalibration:
         answer_covariance_mm2: (17, 3, 3), second moment of the answer's errors.
         context_covariance_mm2: (17, 3, 3), the same of the context encoder's.
         n_hypotheses: N that it was fitted with.
-        temperature: that it was fitted with.
-        start: that it was fitted with.
+        sampling: settings of the sampling that it was fitted with (those of _SAMPLING).
         n_poses: how many known poses.
         split: which poses.
     """
@@ -51,8 +52,7 @@ class Recalibration:
     answer_covariance_mm2: Array
     context_covariance_mm2: Array
     n_hypotheses: int
-    temperature: float
-    start: str
+    sampling: dict[str, Any]
     n_poses: int
     split: str
 
@@ -64,8 +64,7 @@ class Recalibration:
             "answer_covariance_mm2": self.answer_covariance_mm2.tolist(),
             "context_covariance_mm2": self.context_covariance_mm2.tolist(),
             "n_hypotheses": self.n_hypotheses,
-            "temperature": self.temperature,
-            "start": self.start,
+            "sampling": self.sampling,
             "n_poses": self.n_poses,
             "split": self.split,
         }
@@ -74,8 +73,7 @@ class Recalibration:
         """Say where an answer's sampling differs from what was fitted, empty if nowhere."""
         pairs = (
             ("n_hypotheses", self.n_hypotheses, n_hypotheses),
-            ("temperature", self.temperature, sampling.temperature),
-            ("start", self.start, sampling.start),
+            *((name, self.sampling[name], getattr(sampling, name)) for name in _SAMPLING),
         )
         return ", ".join(f"{name} {own}, not {asked}" for name, own, asked in pairs if own != asked)
 
@@ -186,8 +184,7 @@ def load_recalibration(run_uri: str) -> Recalibration | None:
             _matrices(value, "answer_covariance_mm2"),
             _matrices(value, "context_covariance_mm2"),
             int(value["n_hypotheses"]),
-            float(value["temperature"]),
-            str(value["start"]),
+            {name: value["sampling"][name] for name in _SAMPLING},
             int(value["n_poses"]),
             str(value["split"]),
         )

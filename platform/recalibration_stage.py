@@ -65,8 +65,7 @@ def fit(evaluation: Evaluation, run: str) -> Recalibration:
         fit_gaussian(residual),
         fit_gaussian(truth - context.pose_mm),
         n_hypotheses,
-        sampling.temperature,
-        sampling.start,
+        sampling.model_dump(mode="json"),
         len(truth),
         SPLIT,
     )

@@ -44,8 +44,9 @@ def matrices(size_mm: float) -> Array:
 
 def recalibration(**changes: Any) -> Recalibration:
     fitted = Recalibration(
-        Ellipsoids(0.3, 25 * ONES, 4 * ONES, 6.0), matrices(40), matrices(50), 5, 1.0, "heatmap",
-        900, "validation",
+        Ellipsoids(0.3, 25 * ONES, 4 * ONES, 6.0), matrices(40), matrices(50), 5,
+        {"temperature": 1.0, "start": "heatmap", "centred": False, "held_mean": False,
+         "mirror": False}, 900, "validation",
     )  # fmt: skip
     return replace(fitted, **changes)
 
@@ -108,9 +109,10 @@ def test_what_is_answered() -> None:
     assert not plain.calibrated
     assert "without recalibration" in plain.note
     np.testing.assert_allclose(plain.covariance_mm2, uncalibrated(5).covariance(sample))
-    other = SamplingSettings(temperature=0.5)
+    other = SamplingSettings(temperature=0.5, centred=True)
     changed = predict_uncertainty(hypotheses[:, :3], other, fitted)
-    assert changed.note == "recalibrated for n_hypotheses 5, not 3, temperature 1.0, not 0.5"
+    assert changed.note.startswith("recalibrated for n_hypotheses 5, not 3, temperature 1.0, not")
+    assert changed.note.endswith("not 0.5, centred False, not True")
 
 
 def test_one_hypothesis() -> None:

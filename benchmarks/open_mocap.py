@@ -1,0 +1,146 @@
+#!/usr/bin/env python
+"""The open benchmark: DiffPose, its baselines and the paper's recipe on the same poses.
+
+    python benchmarks/open_mocap.py motion=FOLDER [folder=runs/open_mocap] [profile=small]
+
+FOLDER holds the Bandai-Namco motions (bandai-1, bandai-2). Runs diffpose ablate on
+configs/benchmark/open_mocap.yaml, writes the section "open benchmark" of benchmarks/RESULTS.md and
+benchmarks/results/open_mocap.json. Some three hours on two cores; goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from diffpose.benchmarks.results import RESULTS, processor, replace_section
+from diffpose.jobs import command_line
+from diffpose.jobs.ablate import ablate, evaluations
+from diffpose.platform.ablation import AblationSettings
+from diffpose.platform.ablation_tables import Row, markdown, mean_rows
+from diffpose.platform.config import Settings, read_yaml, validate
+from diffpose.platform.evaluation import CONTEXT, PROTOCOL
+from diffpose.platform.storage import absolute
+
+CONFIG = "configs/benchmark/open_mocap.yaml"
+FIGURES = RESULTS.parent / "results" / "open_mocap.json"
+TITLES = {
+    CONTEXT: "context encoder alone",
+    "default": "**DiffPose**, `default`: N=5, 5 steps",
+    "next_on_grid": "DiffPose, eq. 8-9 on the grid of steps, M=5 per joint",
+    "baseline_a": "Baseline A: one step, 2D pose only",
+    "baseline_b": "Baseline B: the same, five times the blocks",
+    "baseline_c": "Baseline C: one step, everything that DiffPose is told",
+    "stand_diff": "Stand-Diff: plain noise, no condition",
+    "stand_diff_conditioned": "Stand-Diff, the same condition",
+    "stand_diff_as_default": "Stand-Diff, everything of `default` but the noise",
+    "paper": "`paper`: to the letter, N=5, 50 steps",
+}
+# What the figures are held against: name, row, row below the fraction line, at most.
+TARGETS = (
+    ("context encoder", CONTEXT, 0.90),
+    ("Stand-Diff, same condition", "stand_diff_conditioned", 0.95),
+    ("Stand-Diff", "stand_diff", 0.88),
+    ("Baseline A", "baseline_a", 0.90),
+    ("Baseline C", "baseline_c", 1.00),
+)
+
+
+class BenchmarkSettings(Settings):
+    """The open benchmark."""
+
+    motion: str = Field(description="folder of the Bandai-Namco motions")
+    folder: str = Field("runs/open_mocap", description="where stores and runs go")
+    profile: str = Field("full", description="full, or small: half an hour, one seed")
+    on: list[str] = Field([], description="encoders to run now; default: all")
+    only: list[str] = Field([], description="recipes to run now; default: all")
+
+
+def benchmark(settings: BenchmarkSettings) -> int:
+    """Run what is left of it and write section and figures."""
+    full = settings.profile == "full"
+    values = {**read_yaml(CONFIG), **settings.model_dump()}
+    ablation = validate(AblationSettings, {**values, "results": str(FIGURES) if full else None})
+    status = ablate(ablation)
+    resolved = ablation.resolved().model_copy(update={"folder": absolute(settings.folder)})
+    rows = {name: mean_rows(evaluations(resolved, name)) for name in resolved.rows}
+    section = "open benchmark" if full else f"open benchmark, {settings.profile} profile"
+    replace_section(section, "\n".join(_section(settings, resolved, rows)) + "\n")
+    return status
+
+
+def _section(
+    settings: BenchmarkSettings, ablation: AblationSettings, rows: dict[str, list[Row]]
+) -> list[str]:
+    profile = "" if settings.profile == "full" else f" profile={settings.profile}"
+    found = json.loads((Path(ablation.folder) / "ablation.json").read_text())
+    lines = [
+        f"## Open benchmark{'' if not profile else f', {settings.profile} profile'}",
+        "",
+        "```",
+        f"python benchmarks/open_mocap.py motion=FOLDER{profile}",
+        "```",
+        "",
+        f"Bandai-Namco motions, simulated detector, {ablation.split} split ({CONFIG}); "
+        "mean ± half the range over the seeds (of weights, order and noise). All rows of a table "
+        "stand on the same context encoders, poses and budget. Regions: how often the truth lies "
+        "within the 50 % and 90 % ellipsoids, recalibrated on the validation split. "
+        f"{PROTOCOL}. {os.cpu_count()} CPU cores ({processor()}).",
+    ]
+    for encoder, part in rows.items():
+        if not part:
+            continue
+        lines += ["", f"**Encoder {encoder}**, {part[0].seeds} seeds", ""]
+        lines += markdown(part, ablation.rows[encoder], TITLES)
+        lines += ["", *_energy(part), "", *_ratios(part)]
+    for title, sweep in found["sweeps"].items():
+        if sweep["mpjpe_mm"]:
+            lines += ["", _sweep(title, sweep)]
+    return lines
+
+
+def _energy(rows: list[Row]) -> list[str]:
+    """Return the energy scores of the two that have a distribution."""
+    known = {row.name: row for row in rows}
+    if "default" not in known:
+        return []
+    return [
+        "Energy score per joint (lower is better): "
+        f"{known['default'].text('energy_score_mm')} mm of DiffPose's hypotheses, "
+        f"{known['default'].text('gaussian_energy_score_mm')} mm of its recalibrated Gaussians, "
+        f"{known[CONTEXT].text('gaussian_energy_score_mm')} mm of the context encoder with a "
+        "Gaussian fitted to its errors."
+    ]
+
+
+def _ratios(rows: list[Row]) -> list[str]:
+    known = {row.name: row for row in rows}
+    lines = ["| DiffPose `default` over | MPJPE ratio | wanted at most |", "|---|---|---|"]
+    if "default" not in known:
+        return []
+    own = known["default"].figures["mpjpe_mm"]
+    for title, name, most in TARGETS:
+        if name in known:
+            values = known[name].figures["mpjpe_mm"]
+            ratios = [a / b for a, b in zip(own, values, strict=True)]
+            each = ", ".join(f"{ratio:.3f}" for ratio in ratios)
+            mean = sum(ratios) / len(ratios)
+            lines.append(f"| {title} | {mean:.3f} ({each}) | {most:.2f} |")
+    return lines
+
+
+def _sweep(title: str, sweep: dict[str, Any]) -> str:
+    values = ", ".join(
+        f"{value}: {sum(errors) / len(errors):.2f}" for value, errors in sweep["mpjpe_mm"].items()
+    )
+    where = f"{sweep['encoder']}, {sweep['recipe']}, {sweep.get('split', 'test')} split"
+    return f"{title} ({where}; MPJPE mm): {values}."
+
+
+if __name__ == "__main__":
+    raise SystemExit(command_line.run(BenchmarkSettings, benchmark, sys.argv[1:]))
