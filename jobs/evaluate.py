@@ -34,6 +34,8 @@ from diffpose.platform.evaluation import (
     write_poses,
 )
 from diffpose.platform.evaluation_report import write_report
+from diffpose.platform.pose_store import PoseStore
+from diffpose.platform.protocol_figures import protocol_figures
 from diffpose.platform.storage import absolute, join, write_bytes, write_json
 
 
@@ -82,6 +84,10 @@ def evaluate(settings: EvaluateSettings) -> None:
         store, runs, settings.split, overrides, settings.seed, settings.workers
     )
     figures = describe(settings, runs, evaluation)
+    dataset = PoseStore.open(store).attributes.get("dataset", {})
+    for name, part in ((CONTEXT, figures["context_encoder"]), *figures["runs"].items()):
+        part["protocol_figures"] = protocol_figures(dataset, evaluation, name)
+    figures["protocol_figures"] = figures["runs"][figures["run"]]["protocol_figures"]
     print_table(figures)
     folder = absolute(settings.output or join(settings.run, "evaluation"))
     write_json(join(folder, "evaluation.json"), figures)
@@ -142,7 +148,21 @@ def print_table(figures: dict[str, Any]) -> None:
     ]
     actions.add_row("mean of the actions", "", *[f"{value:.2f}" for value in means])
     console.print(actions)
+    if figures["protocol_figures"] is not None:
+        _print_sequences(console, figures)
     console.print(f"protocol: {figures['protocol']}")
+
+
+def _print_sequences(console: Console, figures: dict[str, Any]) -> None:
+    """Print PCK, AUC and MPJPE of each sequence and method."""
+    methods = {CONTEXT: figures["context_encoder"], **figures["runs"]}
+    head = [f"{name}: PCK / AUC / MPJPE mm" for name in methods]
+    table = Table("sequence", "frames", *head, title=figures["protocol_figures"]["protocol"])
+    for sequence, own in figures["protocol_figures"]["sequences"].items():
+        found = [m["protocol_figures"]["sequences"][sequence] for m in methods.values()]
+        cells = [f"{f['pck']:.1f} / {f['auc']:.1f} / {f['mpjpe_mm']:.1f}" for f in found]
+        table.add_row(sequence, f"{own['n_frames']:.0f}", *cells)
+    console.print(table)
 
 
 def _named(uris: Sequence[str]) -> dict[str, str]:

@@ -10,7 +10,9 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from diffpose.model.mixture import MixtureSpec
 from diffpose.model.mixture_fit import Engine, resolved
 from diffpose.platform.config import Settings
+from diffpose.preprocessing.datasets.choice import DatasetSource
 from diffpose.preprocessing.datasets.human36m import Human36mSource
+from diffpose.preprocessing.datasets.mpi_inf_3dhp import MpiInf3dhpSource
 from diffpose.preprocessing.detectors.choice import DetectorSettings
 from diffpose.preprocessing.detectors.dataset import DatasetKeypointSettings
 from diffpose.preprocessing.detectors.simulated import SimulatedDetectorSettings
@@ -42,7 +44,8 @@ def _source_kind(value: Any) -> str:
 SourceSettings: TypeAlias = Annotated[
     Annotated[MocapSource, Tag("mocap")]
     | Annotated[VideoSource, Tag("videos")]
-    | Annotated[Human36mSource, Tag("human36m")],
+    | Annotated[Human36mSource, Tag("human36m")]
+    | Annotated[MpiInf3dhpSource, Tag("mpi_inf_3dhp")],
     Discriminator(_source_kind),
 ]
 
@@ -93,7 +96,9 @@ class MixtureGroupSettings(Settings):
 class PreprocessSettings(Settings):
     """From recordings to a pose store: detections, then mixtures. Restartable."""
 
-    source: SourceSettings = Field(description="the recordings: kind=mocap, videos or human36m")
+    source: SourceSettings = Field(
+        description="the recordings: kind=mocap, videos, human36m or mpi_inf_3dhp"
+    )
     store: str = Field(description="pose store to make or go on with: local path or fsspec URI")
     cameras: CameraSettings = Field(CameraSettings(), description="virtual cameras, for mocap")
     bodies: BodySettings = Field(BodySettings(), description="pseudo-subjects, for mocap")
@@ -102,7 +107,7 @@ class PreprocessSettings(Settings):
     detector: DetectorSettings = Field(
         SimulatedDetectorSettings(),
         description="kind=simulated for mocap; for videos bundled (default), vitpose, onnx, "
-        "recorded; for human36m dataset",
+        "recorded; for data sets dataset",
     )
     calibration: str | None = Field(
         None, description="file of diffpose calibrate, made with this detector"
@@ -127,7 +132,8 @@ class PreprocessSettings(Settings):
         """Without a word on the detector each source gets its own default."""
         if not isinstance(values, dict) or "source" not in values:
             return values
-        kind = {"videos": "bundled", "human36m": "dataset"}.get(_source_kind(values["source"]))
+        own = {"videos": "bundled", "human36m": "dataset", "mpi_inf_3dhp": "dataset"}
+        kind = own.get(_source_kind(values["source"]))
         detector = values.get("detector", {})
         if kind and isinstance(detector, dict) and "kind" not in detector:
             return {**values, "detector": {"kind": kind, **detector}}
@@ -147,10 +153,11 @@ class PreprocessSettings(Settings):
                 "bundled, vitpose, onnx or recorded"
             )
         dataset = isinstance(self.detector, DatasetKeypointSettings)
-        if dataset != isinstance(self.source, Human36mSource):
+        if dataset != isinstance(self.source, DatasetSource):
             raise ValueError(
                 f"source.kind={self.source.kind} and detector.kind={self.detector.kind} do not go "
-                "together: human36m brings its own keypoints (detector.kind=dataset), and only it"
+                "together: human36m and mpi_inf_3dhp bring their own keypoints "
+                "(detector.kind=dataset), and only they"
             )
         if isinstance(self.source, MocapSource) and not simulated:
             raise ValueError(
