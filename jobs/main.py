@@ -17,6 +17,7 @@ JOBS = {
     "evaluate": "errors on the test split, report",
     "serve": "answer requests over HTTP",
     "export-gmm": "DiffPose's own mixture file from a pose store",
+    "import-gmm": "DiffPose's own mixture file as mixtures of a pose store",
     "benchmark": "speed and likelihood on this machine, side by side",
     "demo": "the whole way on motion that the project makes itself",
 }

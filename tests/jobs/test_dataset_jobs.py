@@ -9,36 +9,54 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from human36m_files import write_human36m
 from human36m_pickle import pickle_content, write_pickle
 from mpi_inf_3dhp_files import valid_frames, write_npz
 
-from diffpose.jobs import evaluate, export_gmm, preprocess, train
+from diffpose.jobs import evaluate, export_gmm, import_gmm, preprocess, train
 from diffpose.model.camera import project
+from diffpose.model.mixture import GaussianMixture, MixtureSpec, joint_kernels
 from diffpose.model.protocols import H36M_OF_MPI, mpi_figures
+from diffpose.platform.observations import read_observations
 from diffpose.platform.pose_store import PoseStore
+from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS
+from diffpose.preprocessing.mixture_import import in_pinhole_px
+from diffpose.preprocessing.mixture_stages import bridging_poses
 
 pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def trained_and_measured(store: Path, run: Path) -> dict[str, Any]:
-    """Train for a moment and evaluate; returns the figures."""
-    settings = ["--config", str(ROOT / "configs" / "train" / "demo.yaml")]
-    settings += [f"store={store}", f"run={run}", "encoder_training.epochs=2"]
-    assert train.main([*settings, "denoiser_training.epochs=2"]) == 0
+SMALL = [
+    "--config", str(ROOT / "configs" / "train" / "demo.yaml"), "workers=1",
+    "encoder_training.epochs=1", "denoiser_training.epochs=1", "mixture.n_draws=100",
+    "context_encoder.width=16", "denoiser.width=8",
+]  # fmt: skip
+
+
+def measured_by(run: Path, store: Path) -> dict[str, Any]:
     figures = run / "figures.json"
     assert evaluate.main([f"run={run}", f"store={store}", "--json", str(figures)]) == 0
     measured: dict[str, Any] = json.loads(figures.read_text())
     return measured
 
 
-def test_from_files_to_errors_per_action(ray_local: None, tmp_path: Path) -> None:
-    files, store, run = tmp_path / "files", tmp_path / "store", tmp_path / "run"
-    write_human36m(files, frames=16)
+@pytest.fixture(scope="module")
+def human36m(ray_local: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with Human3.6M's files, a store made of them and a run trained for a moment."""
+    made = tmp_path_factory.mktemp("human36m")
+    write_human36m(made / "files", frames=16)
     recipe = ["--config", str(ROOT / "configs" / "preprocess" / "human36m.yaml")]
-    arguments = [*recipe, f"source.uri={files}", f"store={store}", "workers=2", "source.stride=2"]
-    assert preprocess.main(arguments) == 0
+    recipe += [f"source.uri={made / 'files'}", f"store={made / 'store'}", "workers=2"]
+    some = ["source.stride=2", "mixture.spec.n_draws=100"]
+    assert preprocess.main([*recipe, *some]) == 0
+    assert train.main([*SMALL, f"store={made / 'store'}", f"run={made / 'run'}"]) == 0
+    return made
+
+
+def test_from_files_to_errors_per_action(human36m: Path, tmp_path: Path) -> None:
+    files, store, run = human36m / "files", human36m / "store", human36m / "run"
     found = PoseStore.open(str(store))
     clips = found.clips()
     assert len(clips) == (7 * 4 - 1) * 4
@@ -73,7 +91,32 @@ def test_from_files_to_errors_per_action(ray_local: None, tmp_path: Path) -> Non
             sigma_px = mixtures[..., 3:] * 1000 / 2
             assert 1 <= np.median(sigma_px) < 15
 
-    measured = trained_and_measured(store, run)
+    # and back: the mixtures that were read are those that were written, with a depth of their own
+    assert import_gmm.main([f"store={store}", f"gmm={target}", "name=theirs"]) == 0
+    assert import_gmm.main([f"store={store}", f"gmm={target}", "name=theirs"]) == 2  # is there
+    again = PoseStore.open(str(store))
+    assert again.mixture_attributes("theirs")["complete"]
+    spec = MixtureSpec.model_validate(again.mixture_attributes("theirs")["spec"])
+    for clip in clips[::31]:
+        written = in_pinhole_px(views[clip.subject][clip.source.split("/")[1]][
+            [c.name for c in CAMERAS].index(clip.camera)], clip)  # fmt: skip
+        rows = clip.first_row, clip.first_row + clip.n_rows
+        theirs = GaussianMixture(*(
+            torch.from_numpy(again.read(f"mixtures/theirs/{name}", *rows).astype(np.float32))
+            for name in ("weights", "means_mm", "scale_tril_mm")
+        ))  # fmt: skip
+        np.testing.assert_allclose(theirs.weights, written[..., 0], atol=1e-5)
+        # a kernel's mean lies on the line of sight through the written centre
+        seen = read_observations(again, *rows)
+        bridge = bridging_poses(seen, again.mixture_attributes("theirs"))
+        away = seen.detections().translation_mm(bridge).double().numpy()
+        means = theirs.means_mm.double().numpy() + away[:, None, None]
+        off = project(means, seen.camera[:, None, None].astype(np.float64)) - written[..., 1:3]
+        np.testing.assert_allclose(off[:, 1:], 0, atol=0.05)
+        assert (theirs.means_mm[:, 0] == 0).all()
+        assert joint_kernels(theirs, spec)[2].shape == (8, 17, 5, 3, 3)
+
+    measured = measured_by(run, store)
     assert measured["protocol_figures"] is None
     assert measured["n_poses"] == 7 * 4 * 8
     assert sorted(measured["per_action"]) == ["Directions", "WalkDog", "Walking"]
@@ -90,7 +133,7 @@ def test_from_files_to_errors_per_action(ray_local: None, tmp_path: Path) -> Non
 
 
 def test_mpi_inf_3dhp_by_its_own_protocol(
-    ray_local: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    human36m: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files, store, run = tmp_path / "files", tmp_path / "store", tmp_path / "run"
     write_npz(files, frames=8)
@@ -105,7 +148,10 @@ def test_mpi_inf_3dhp_by_its_own_protocol(
     sizes = {c.subject: (c.width, c.height) for c in clips}
     assert (sizes["TS4"], sizes["TS5"]) == ((2048, 2048), (1920, 1080))
 
-    measured = trained_and_measured(store, run)
+    # on the other data set's encoder, as who moves from one to the other does
+    encoder = f"encoder={human36m / 'run'}"
+    assert train.main([*SMALL, f"store={store}", f"run={run}", encoder]) == 0
+    measured = measured_by(run, store)
     counted = int(valid_frames(8).sum())
     assert measured["n_poses"] == 6 * counted
     own = measured["protocol_figures"]
