@@ -29,6 +29,7 @@ from diffpose.platform.storage import find_files, join, read_json, write_bytes
 from diffpose.preprocessing import (
     dataset_stages,
     detect_stages,
+    keypoint_stages,
     mixture_stages,
     people_stages,
     video_stages,
@@ -42,6 +43,7 @@ from diffpose.preprocessing.detectors.choice import (
 from diffpose.preprocessing.detectors.dataset import DatasetKeypointSettings
 from diffpose.preprocessing.detectors.recorded import RecordedSettings
 from diffpose.preprocessing.detectors.simulated import SimulatedDetectorSettings
+from diffpose.preprocessing.keypoint_source import KeypointSource, keypoint_recordings
 from diffpose.preprocessing.mixture_group import mixture_attributes
 from diffpose.preprocessing.mocap.source import SUFFIX
 from diffpose.preprocessing.plan import (
@@ -173,6 +175,8 @@ def source_uris(settings: PreprocessSettings) -> dict[str, str]:
         return named_videos(source.uri)
     if isinstance(source, DatasetSource):
         return dict.fromkeys(data_set(source).recordings(), source.uri)
+    if isinstance(source, KeypointSource):
+        return {name: located.uri for name, located in keypoint_recordings(source.uri).items()}
     return {name: join(source.uri, name) for name in find_files(source.uri, SUFFIX)}
 
 
@@ -191,6 +195,8 @@ def detection_stages(
     if isinstance(settings.source, DatasetSource):
         errors = dataset_stages.measured_errors(settings.source)
         return [dataset_stages.make_dataset_fn(settings, errors)]  # keypoints -> heatmaps
+    if isinstance(settings.source, KeypointSource):
+        return [keypoint_stages.make_draw_fn(settings)]  # keypoints -> heatmaps
     if isinstance(detector, RecordedSettings):
         return [video_stages.make_recorded_fn(settings, uris)]  # keypoints -> heatmaps
     assert not isinstance(detector, DatasetKeypointSettings)  # goes with data sets alone
@@ -208,8 +214,10 @@ def _probe(
     settings: PreprocessSettings, _uris: dict[str, str], files: Sequence[dict[str, Any]]
 ) -> list[Probe]:
     progress = Progress("probe", len(files), "files")
+    keypoints = isinstance(settings.source, KeypointSource)
+    probe = (keypoint_stages if keypoints else detect_stages).make_probe_fn(settings)
     probes = []
-    for row in run_stages(files, [detect_stages.make_probe_fn(settings)], settings.workers):
+    for row in run_stages(files, [probe], settings.workers):
         probes.append(detect_stages.probe_from_row(row))
         progress.advance(1)
     return probes

@@ -15,7 +15,9 @@ from diffpose.preprocessing.datasets.human36m import Human36mSource
 from diffpose.preprocessing.datasets.mpi_inf_3dhp import MpiInf3dhpSource
 from diffpose.preprocessing.detectors.choice import DetectorSettings
 from diffpose.preprocessing.detectors.dataset import DatasetKeypointSettings
+from diffpose.preprocessing.detectors.recorded import RecordedSettings
 from diffpose.preprocessing.detectors.simulated import SimulatedDetectorSettings
+from diffpose.preprocessing.keypoint_source import KeypointSource
 from diffpose.preprocessing.mocap.bodies import BodySettings
 from diffpose.preprocessing.mocap.source import MocapSource
 from diffpose.preprocessing.mocap.virtual_cameras import CameraSettings
@@ -45,7 +47,8 @@ SourceSettings: TypeAlias = Annotated[
     Annotated[MocapSource, Tag("mocap")]
     | Annotated[VideoSource, Tag("videos")]
     | Annotated[Human36mSource, Tag("human36m")]
-    | Annotated[MpiInf3dhpSource, Tag("mpi_inf_3dhp")],
+    | Annotated[MpiInf3dhpSource, Tag("mpi_inf_3dhp")]
+    | Annotated[KeypointSource, Tag("keypoints")],
     Discriminator(_source_kind),
 ]
 
@@ -97,7 +100,7 @@ class PreprocessSettings(Settings):
     """From recordings to a pose store: detections, then mixtures. Restartable."""
 
     source: SourceSettings = Field(
-        description="the recordings: kind=mocap, videos, human36m or mpi_inf_3dhp"
+        description="the recordings: kind=mocap, videos, human36m, mpi_inf_3dhp or keypoints"
     )
     store: str = Field(description="pose store to make or go on with: local path or fsspec URI")
     cameras: CameraSettings = Field(CameraSettings(), description="virtual cameras, for mocap")
@@ -135,6 +138,11 @@ class PreprocessSettings(Settings):
         own = {"videos": "bundled", "human36m": "dataset", "mpi_inf_3dhp": "dataset"}
         kind = own.get(_source_kind(values["source"]))
         detector = values.get("detector", {})
+        keypoints = _source_kind(values["source"]) == "keypoints" and isinstance(detector, dict)
+        if keypoints and detector.get("kind", "recorded") == "recorded":
+            source = values["source"]
+            uri = source.get("uri") if isinstance(source, dict) else source.uri
+            return {**values, "detector": {"kind": "recorded", **detector, "uri": uri}}
         if kind and isinstance(detector, dict) and "kind" not in detector:
             return {**values, "detector": {"kind": kind, **detector}}
         return values
@@ -158,6 +166,12 @@ class PreprocessSettings(Settings):
                 f"source.kind={self.source.kind} and detector.kind={self.detector.kind} do not go "
                 "together: human36m and mpi_inf_3dhp bring their own keypoints "
                 "(detector.kind=dataset), and only they"
+            )
+        recorded = isinstance(self.detector, RecordedSettings)
+        if isinstance(self.source, KeypointSource) and not recorded:
+            raise ValueError(
+                f"detector.kind={self.detector.kind} looks at pictures or motion; source.kind="
+                "keypoints has keypoints alone (detector.kind=recorded)"
             )
         if isinstance(self.source, MocapSource) and not simulated:
             raise ValueError(
