@@ -18,8 +18,8 @@ from diffpose.platform.ray_session import ray_session
 from diffpose.platform.storage import read_json
 from diffpose.preprocessing import mixture_stages
 from diffpose.preprocessing.mixture_group import mixture_attributes
-from diffpose.preprocessing.pipeline import fit_mixtures
 from diffpose.preprocessing.plan import Plan
+from diffpose.preprocessing.refinement import fit_mixtures
 from diffpose.preprocessing.settings import MixtureGroupSettings
 
 H36M_TRAIN_FRAMES, H36M_FRAMES = 1_559_752, 2_126_672  # MotionBERT's file: train, train + test

@@ -97,7 +97,11 @@ def import_gmm(settings: ImportGmmSettings) -> int:
         rows += int(done["rows"])
         progress.advance(int(done["rows"]))
     store.group[f"mixtures/{settings.name}"].attrs.update(
-        {"failed_clips": sorted(missing), "complete": True}
+        {
+            "failed_clips": sorted(missing),
+            "complete": True,
+            "complete_splits": ["train", "validation", "test"],
+        }
     )
     print(f"mixtures/{settings.name}: {rows} frames, M = {n_kernels}, depth {settings.depth}")
     for name, error in sorted(missing.items())[:10]:

@@ -15,6 +15,7 @@ JOBS = {
     "predict": "videos in, 3D poses with their uncertainty out",
     "train": "context encoder, mixtures with its depth, denoiser",
     "evaluate": "errors on the test split, report",
+    "ablate": "many recipes side by side on the same poses, the paper's tables",
     "serve": "answer requests over HTTP",
     "export-gmm": "DiffPose's own mixture file from a pose store",
     "import-gmm": "DiffPose's own mixture file as mixtures of a pose store",

@@ -23,7 +23,8 @@ from typing import Any, TypeVar
 from diffpose.jobs import command_line
 from diffpose.platform.storage import absolute
 from diffpose.preprocessing.detectors.recorded import RecordedSettings
-from diffpose.preprocessing.pipeline import Summary, detect, fit_mixtures
+from diffpose.preprocessing.pipeline import Summary, detect
+from diffpose.preprocessing.refinement import fit_mixtures
 from diffpose.preprocessing.settings import PreprocessSettings
 
 S = TypeVar("S", bound=PreprocessSettings)

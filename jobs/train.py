@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Train: context encoder, mixtures with its depth, denoiser. Run again to go on.
+"""Train: context encoder, its contexts, mixtures with its depth, denoiser. Run again to go on.
 
 diffpose train --config configs/train/frame_cpu.yaml store=STORE run=RUN_DIR
 diffpose train --config configs/train/frame_cpu.yaml store=STORE run=RUN_DIR stage=encoder
@@ -31,7 +31,7 @@ from diffpose.platform.pose_store import PoseStore
 from diffpose.platform.storage import absolute, join, read_bytes, write_bytes
 from diffpose.platform.training import train_denoiser, train_encoder
 from diffpose.platform.training_settings import TrainSettings
-from diffpose.preprocessing.pipeline import fit_mixtures
+from diffpose.preprocessing.refinement import encode_contexts, fit_mixtures
 from diffpose.preprocessing.settings import MixtureGroupSettings
 
 
@@ -52,6 +52,13 @@ def train(settings: TrainSettings) -> int:
     if settings.stage != ["encoder"]:
         load_config(encoder, "context_encoder")  # says what is missing
     group = settings.mixtures or _default_group(settings, encoder)
+    contexts = encoder_digest(encoder)[:8] if has_model(encoder) else ""
+    if "contexts" in settings.stage:
+        summary = encode_contexts(
+            settings.store, contexts, settings.run, None,
+            mirror=settings.denoiser_training.mirror, gpu=settings.gpu,
+        )  # fmt: skip
+        print_summary(f"contexts/{contexts}", summary)
     if "mixtures" in settings.stage:
         mixture = MixtureGroupSettings(name=group, depth=settings.depth, spec=settings.mixture)
         run = settings.run if settings.depth == "encoder" else None
@@ -61,7 +68,7 @@ def train(settings: TrainSettings) -> int:
         if has_model(join(settings.run, "denoiser")):
             print(f"denoiser: already trained in {settings.run}")
         else:
-            train_denoiser(settings, group)
+            train_denoiser(settings, group, contexts)
     return 0
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from diffpose.model.detections import N_CONDITION_VALUES
 from diffpose.model.diffusion import Parametrisation
 from diffpose.model.graph_layers import GraphAttentionBlock, GraphConvolution, check_joints
-from diffpose.model.noise_schedule import ScheduleName
+from diffpose.model.noise_schedule import ScheduleName, Spacing, step_grid
 
 
 class DenoiserConfig(BaseModel, frozen=True, extra="forbid"):
@@ -35,8 +35,14 @@ class DenoiserConfig(BaseModel, frozen=True, extra="forbid"):
     schedule: ScheduleName = Field("cosine", description="alpha_k; 'paper' ends at 0.949")
     n_steps: int = Field(50, ge=1, description="K")
     n_visited_steps: int = Field(5, ge=1, description="how often g runs in a reverse process")
+    spacing: Spacing = Field(
+        "even", description="of the visited steps: even, or quadratic (dense where noise is high)"
+    )
     condition: Literal["heatmap", "none"] = Field(
         "heatmap", description="heatmap: g also reads peak, second mode, weight and width per joint"
+    )
+    context: Literal["features", "none"] = Field(
+        "features", description="features: g reads f_ST; none: without it (the paper's Table 6)"
     )
     width: int = Field(128, ge=8, description="channels of the pose part; f_ST gets as many")
     n_blocks: int = Field(3, ge=1, description="graph-attention blocks")
@@ -51,6 +57,11 @@ class DenoiserConfig(BaseModel, frozen=True, extra="forbid"):
                 "visit at most as many steps as there are"
             )
         return self
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Visited steps, K first, 0 last."""
+        return step_grid(self.n_steps, self.n_visited_steps, self.spacing)
 
 
 class Denoiser(nn.Module):
@@ -70,11 +81,10 @@ class Denoiser(nn.Module):
         n_condition = N_CONDITION_VALUES if config.condition == "heatmap" else 0
         inner = 2 * config.width
         self.entry = GraphConvolution(3 + n_condition, config.width)
-        self.context: nn.Module = (
-            nn.Identity()
-            if context_width == config.width
-            else nn.Linear(context_width, config.width)
-        )
+        self.context: nn.Module | None = None
+        if config.context == "features":
+            same = context_width == config.width
+            self.context = nn.Identity() if same else nn.Linear(context_width, config.width)
         self.blocks = nn.ModuleList(
             GraphAttentionBlock(inner, config.n_heads, config.dropout)
             for _ in range(config.n_blocks)
@@ -101,7 +111,10 @@ class Denoiser(nn.Module):
         check_joints(h_k, "h_k")
         if self.config.condition == "heatmap":
             h_k = torch.cat([h_k, conditions], dim=-1)
-        x = torch.cat([self.entry(h_k), self.context(features)], dim=-1)
+        entered = self.entry(h_k)
+        # without f_ST its channels stay, so that the sizes compare
+        known = torch.zeros_like(entered) if self.context is None else self.context(features)
+        x = torch.cat([entered, known], dim=-1)
         x = x + self.step_embeddings[k][:, None, :]
         for block in self.blocks:
             x = block(x)

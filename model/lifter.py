@@ -8,8 +8,10 @@ the camera frame (x right, y down, z forward).
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -20,13 +22,14 @@ from torch import Tensor, nn
 from diffpose.model import initial_distribution as hk
 from diffpose.model import mixture as mix
 from diffpose.model.camera import back_project
-from diffpose.model.context_encoders.graformer import Graformer
+from diffpose.model.context import Context, encode_context
+from diffpose.model.context_encoders.choice import ContextEncoder
 from diffpose.model.denoiser import Denoiser, DenoiserConfig
-from diffpose.model.detections import POSE_SCALE_PER_MM, Detections, condition
+from diffpose.model.detections import POSE_SCALE_PER_MM, Detections, mirrored_poses
 from diffpose.model.diffusion import reverse_process
 from diffpose.model.initial_distribution import DepthPrior, Observations
 from diffpose.model.mixture_fit import fit_mixtures
-from diffpose.model.noise_schedule import cumulative_alphas, step_grid
+from diffpose.model.noise_schedule import cumulative_alphas
 from diffpose.model.skeleton import ROOT
 
 
@@ -46,32 +49,18 @@ class SamplingSettings(BaseModel, frozen=True, extra="forbid"):
         description="heatmap: draw from H_K itself; mixture: from the mixture fitted to it "
         "(always so for clean_pose, which needs the kernel's mean)",
     )
+    centred: bool = Field(
+        False,
+        description="shift and scale the N draws of a frame so that their mean is H_K's and their "
+        "spread stays: less noise in the mean of few hypotheses",
+    )
+    mirror: bool = Field(
+        False, description="lift the mirrored frame as well and take the mean (flip augmentation)"
+    )
 
 
-@dataclass(frozen=True)
-class Context:
-    """What the denoiser knows of B frames besides h_k; computed once per frame.
-
-    Attributes:
-        features: f_ST, (B, J, C).
-        pose_mm: the context encoder's pose, (B, J, 3).
-        translation_mm: root position that projects this pose onto the detections, (B, 3).
-        conditions: detections.condition, (B, J, 9).
-    """
-
-    features: Tensor
-    pose_mm: Tensor
-    translation_mm: Tensor
-    conditions: Tensor
-
-    def repeated(self, n: int) -> Context:
-        """Return the context with each frame n times in a row."""
-        return Context(
-            *(
-                part.repeat_interleave(n, dim=0)
-                for part in (self.features, self.pose_mm, self.translation_mm, self.conditions)
-            )
-        )
+# Detections and what the context encoder makes of them.
+View: TypeAlias = tuple[Detections, Context]
 
 
 @dataclass(frozen=True)
@@ -95,13 +84,6 @@ class Lifted:
     root_mm: NDArray[np.float32]
     trajectory_mm: NDArray[np.float32]
     steps: tuple[int, ...]
-
-
-def encode_context(encoder: Graformer, detections: Detections) -> Context:
-    """Run the frozen context encoder and put the heatmaps' claims beside it."""
-    features, pose_mm = encoder.poses_mm(detections.rays)
-    translation = detections.translation_mm(pose_mm)
-    return Context(features, pose_mm, translation, condition(detections, pose_mm, translation))
 
 
 def denoise_step(
@@ -146,7 +128,7 @@ class Lifter:
 
     def __init__(
         self,
-        encoder: Graformer,
+        encoder: ContextEncoder,
         denoiser: Denoiser,
         depth: DepthPrior,
         mixture_spec: mix.MixtureSpec,
@@ -165,7 +147,7 @@ class Lifter:
         self.mixture_spec = mixture_spec
         config = denoiser.config
         self.alphas = cumulative_alphas(config.schedule, config.n_steps)
-        self.grid = step_grid(config.n_steps, config.n_visited_steps)
+        self.grid = config.grid
 
     @torch.inference_mode()
     def lift(
@@ -173,6 +155,8 @@ class Lifter:
         observations: Observations,
         sampling: SamplingSettings,
         seeds: NDArray[np.uint64],
+        lengths: Sequence[int] | None = None,
+        views: Sequence[View] | None = None,
         chunk: int = 128,
     ) -> Lifted:
         """Lift B frames.
@@ -181,6 +165,9 @@ class Lifter:
             observations: detections with heatmaps.
             sampling: N, temperature, start.
             seeds: (B,), one per frame; the answer does not depend on the batch a frame is in.
+            lengths: frames of the sequences that these are, one after the other, for encoders of
+                windows; default: one sequence.
+            views: what self.views returned for these frames, where it was computed before.
             chunk: frames per pass (activations of more leave the processor's cache).
 
         Raises:
@@ -191,9 +178,19 @@ class Lifter:
                 f"Expected at least one frame and one seed per frame, got {len(observations)} "
                 f"frames and {len(seeds)} seeds."
             )
+        if lengths is not None and sum(lengths) != len(observations):
+            raise ValueError(
+                f"The sequences have {sum(lengths)} frames together, the observations "
+                f"{len(observations)}."
+            )
+        if views is None:
+            views = self.views(observations.detections(), sampling, lengths)
         parts = [
             self._lift(
-                hk.take_rows(observations, slice(i, i + chunk)), sampling, seeds[i : i + chunk]
+                hk.take_rows(observations, slice(i, i + chunk)),
+                [(d.rows(slice(i, i + chunk)), c.rows(slice(i, i + chunk))) for d, c in views],
+                sampling,
+                seeds[i : i + chunk],
             )
             for i in range(0, len(observations), chunk)
         ]
@@ -209,39 +206,60 @@ class Lifter:
             steps=parts[0].steps,
         )
 
-    def _lift(
-        self, observations: Observations, sampling: SamplingSettings, seeds: NDArray[np.uint64]
-    ) -> Lifted:
+    @torch.inference_mode()
+    def views(
+        self,
+        detections: Detections,
+        sampling: SamplingSettings,
+        lengths: Sequence[int] | None = None,
+    ) -> list[View]:
+        """Return what the networks see: the frames and, when asked for, their mirror images.
+
+        Worth a call of its own for a long sequence whose heatmaps are lifted in parts.
+
+        Args:
+            detections: B frames.
+            sampling: ``mirror`` counts.
+            lengths: see lift.
+        """
         device = next(self.encoder.parameters()).device
-        detections = observations.detections().to(device)
-        context = encode_context(self.encoder, detections)
-        n_frames, n = len(observations), sampling.n_hypotheses
-        config = self.denoiser.config
-        if config.process == "single_step":
-            n = 1  # one step from a determinate input has one answer
-            start, mu = (
-                single_step_input(detections, context)[:, None],
-                torch.zeros((), device=device),
-            )
-            steps: tuple[int, ...] = (config.n_steps, 0)
-        else:
-            bridge_mm = context.pose_mm.cpu()  # H_K is drawn on the CPU, on any device alike
-            start, mu = self._start(observations, bridge_mm, sampling, seeds)
-            start, mu = start.to(device), mu.to(device)
-            steps = self.grid
-        repeated = context.repeated(n)
+        seen = detections.to(device)
+        both = [seen]
+        if sampling.mirror:
+            both.append(seen.mirrored(torch.ones(len(seen.rays), dtype=torch.bool, device=device)))
+        return [(view, encode_context(self.encoder, view, lengths)) for view in both]
 
-        def network(h_k: Tensor, k: int) -> Tensor:
-            step = torch.full((len(h_k),), k, device=device)
-            alpha = self.alphas[k].to(h_k.dtype)
-            return denoise_step(self.denoiser, config, h_k, repeated, step, alpha)
-
-        flat_mu = mu.flatten(0, 1) if mu.ndim == 4 else mu
-        trajectory = reverse_process(
-            network, start.flatten(0, 1), flat_mu, self.alphas, steps, config.parametrisation
+    def _lift(
+        self,
+        observations: Observations,
+        views: Sequence[View],
+        sampling: SamplingSettings,
+        seeds: NDArray[np.uint64],
+    ) -> Lifted:
+        (_, context), *_ = views
+        device = context.pose_mm.device
+        everything = torch.ones(len(observations), dtype=torch.bool, device=device)
+        poses_mm = [known.pose_mm for _, known in views]
+        # with the mirror image: the mean of what the encoder says of both
+        context_mm = torch.stack(
+            [poses_mm[0], *(mirrored_poses(p, everything) for p in poses_mm[1:])]
         )
-        poses = torch.stack(trajectory).cpu() / POSE_SCALE_PER_MM
-        poses = poses.view(len(steps), n_frames, n, *poses.shape[2:])
+        context_mm = context_mm.mean(dim=0)
+        single_step = self.denoiser.config.process == "single_step"
+        steps: tuple[int, ...] = (self.grid[0], 0) if single_step else self.grid
+        if not single_step:  # H_K is drawn on the CPU, on any device alike
+            drawn = self._start(observations, context_mm.cpu(), sampling, seeds)
+            start, mu = drawn[0].to(device), drawn[1].to(device)
+        walks = []
+        for i, (seen, known) in enumerate(views):
+            if single_step:  # a determinate input has one answer
+                start = single_step_input(seen, known)[:, None]
+                mu = torch.zeros_like(start)
+            elif i == 1:
+                start, mu = (_mirrored_hypotheses(poses, everything) for poses in (start, mu))
+            walk = self._walk(start, mu, known, steps)
+            walks.append(_mirrored_hypotheses(walk, everything) if i == 1 else walk)
+        poses = torch.stack(walks).mean(dim=0).cpu() / POSE_SCALE_PER_MM
         poses = poses - poses[..., ROOT : ROOT + 1, :]
         hypotheses = poses[-1]
         mean = hypotheses.mean(dim=1)
@@ -250,11 +268,27 @@ class Lifter:
             mean.numpy(),
             spread.numpy(),
             hypotheses.numpy(),
-            context.pose_mm.cpu().numpy(),
+            context_mm.cpu().numpy(),
             context.translation_mm.cpu().numpy(),
             poses.numpy(),
             steps,
         )
+
+    def _walk(self, start: Tensor, mu: Tensor, context: Context, steps: tuple[int, ...]) -> Tensor:
+        """Walk hypotheses (B, N, J, 3) back; returns (steps + 1, B, N, J, 3), h_K first."""
+        config = self.denoiser.config
+        repeated = context.repeated(start.shape[1])
+
+        def network(h_k: Tensor, k: int) -> Tensor:
+            step = torch.full((len(h_k),), k, device=h_k.device)
+            alpha = self.alphas[k].to(h_k.dtype)
+            return denoise_step(self.denoiser, config, h_k, repeated, step, alpha)
+
+        trajectory = reverse_process(
+            network, start.flatten(0, 1), mu.flatten(0, 1), self.alphas, steps,
+            config.parametrisation,
+        )  # fmt: skip
+        return torch.stack(trajectory).view(len(steps), *start.shape)
 
     def _start(
         self,
@@ -275,22 +309,22 @@ class Lifter:
                     for s in seeds
                 ]
             )
-            return tau * noise, torch.zeros_like(noise)
+            return tau * self._centred(noise, sampling), torch.zeros_like(noise)
         if sampling.start == "mixture" or self.denoiser.config.parametrisation == "clean_pose":
-            return self._start_from_mixture(observations, bridge_mm, n, tau, seeds)
+            return self._start_from_mixture(observations, bridge_mm, sampling, seeds)
         draws = hk.draw_poses(observations, bridge_mm, self.depth, n, seeds)
         mean = hk.mean_pose(observations, bridge_mm, self.depth)[:, None]
-        start = mean + tau * (draws - mean)
+        start = mean + tau * self._centred(draws - mean, sampling)
         return start * POSE_SCALE_PER_MM, mean.expand_as(draws) * POSE_SCALE_PER_MM
 
     def _start_from_mixture(
         self,
         observations: Observations,
         bridge_mm: Tensor,
-        n: int,
-        tau: float,
+        sampling: SamplingSettings,
         seeds: NDArray[np.uint64],
     ) -> tuple[Tensor, Tensor]:
+        n, tau = sampling.n_hypotheses, sampling.temperature
         spec = self.mixture_spec
         draws = hk.draw_poses(
             observations, bridge_mm, self.depth, spec.n_draws, seeds,
@@ -309,7 +343,29 @@ class Lifter:
             mus.append(mu)
             noises.append(noise)
         mu, noise = torch.cat(mus).to(torch.float32), torch.cat(noises).to(torch.float32)
+        noise = self._centred(noise, sampling)
         return (mu + tau * noise) * POSE_SCALE_PER_MM, mu * POSE_SCALE_PER_MM
+
+    @staticmethod
+    def _centred(deviations: Tensor, sampling: SamplingSettings) -> Tensor:
+        """Give the N deviations (B, N, J, 3) of a frame the mean 0, their variance unchanged.
+
+        The mean of N draws varies by 1/N of their variance; what is linear of it in the walk is
+        gone with it (Ripley, Stochastic Simulation, 1987, control variates).
+        """
+        n = deviations.shape[1]
+        if not sampling.centred or n == 1:
+            return deviations
+        centred = deviations - deviations.mean(dim=1, keepdim=True)
+        return centred * math.sqrt(n / (n - 1))
+
+
+def _mirrored_hypotheses(poses: Tensor, which: Tensor) -> Tensor:
+    """Mirror the frames ``which`` (B,) of poses (..., B, N, J, 3)."""
+    moved = poses.movedim(-4, 0)
+    flat = moved.flatten(1, -3)
+    mirrored = mirrored_poses(flat.flatten(0, 1), which.repeat_interleave(flat.shape[1]))
+    return mirrored.view(moved.shape).movedim(0, -4)
 
 
 def row_seeds(seed: int, rows: NDArray[np.integer]) -> NDArray[np.uint64]:

@@ -11,15 +11,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffpose.model.context import Context
 from diffpose.model.denoiser import DenoiserConfig
 from diffpose.model.detections import POSE_SCALE_PER_MM, Detections
 from diffpose.model.diffusion import diffuse, step_alpha
-from diffpose.model.lifter import Context, denoise_step, single_step_input
+from diffpose.model.lifter import denoise_step, single_step_input
 
 
-def encoder_loss(predicted: Tensor, target_mm: Tensor) -> Tensor:
-    """Return the mean square error of the context encoder's poses (B, 17, 3)."""
-    return F.mse_loss(predicted, target_mm * POSE_SCALE_PER_MM)
+def encoder_loss(predicted: Tensor, target_mm: Tensor, known: Tensor | None = None) -> Tensor:
+    """Return the mean square error of the context encoder's poses.
+
+    Args:
+        predicted: (..., 17, 3).
+        target_mm: the same shape, mm.
+        known: (...), weight of each pose; default: all alike.
+    """
+    if known is None:
+        return F.mse_loss(predicted, target_mm * POSE_SCALE_PER_MM)
+    error = (predicted - target_mm * POSE_SCALE_PER_MM).square().mean(dim=(-1, -2))
+    return (error * known).sum() / known.sum().clamp_min(1.0)
 
 
 def denoiser_loss(

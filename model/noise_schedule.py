@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 ScheduleName = Literal["paper", "linear_to_zero", "cosine"]
+Spacing = Literal["even", "quadratic"]
 
 
 def cumulative_alphas(name: ScheduleName, n_steps: int) -> Tensor:
@@ -45,12 +46,17 @@ def cumulative_alphas(name: ScheduleName, n_steps: int) -> Tensor:
     return torch.cat([torch.ones(1, dtype=torch.float64), alphas])
 
 
-def step_grid(n_steps: int, n_visited: int) -> tuple[int, ...]:
-    """Return the visited steps, from K down to 0, evenly spaced: 50, 40, 30, 20, 10, 0.
+def step_grid(n_steps: int, n_visited: int, spacing: Spacing = "even") -> tuple[int, ...]:
+    """Return the visited steps, from K down to 0.
+
+    ``even``: 50, 40, 30, 20, 10, 0. ``quadratic``: 50, 48, 42, 32, 18, 0: short steps where h_k is
+    mostly noise and much is decided, a long one at the end. Fewer late steps keep less of the
+    posterior's spread, so that the mean of few hypotheses is a better estimate.
 
     Args:
         n_steps: K.
         n_visited: how many times the network runs (5 in the paper with DDIM, K without).
+        spacing: how the visits lie.
 
     Raises:
         ValueError: more visits than steps, or none.
@@ -59,4 +65,10 @@ def step_grid(n_steps: int, n_visited: int) -> tuple[int, ...]:
         raise ValueError(
             f"Between 1 and K={n_steps} steps can be visited, got {n_visited} visited steps."
         )
-    return tuple(round(n_steps * (n_visited - i) / n_visited) for i in range(n_visited + 1))
+    power = {"even": 1, "quadratic": 2}[spacing]
+    steps = [n_steps]
+    for i in range(1, n_visited + 1):
+        wanted = round(n_steps * (1 - (i / n_visited) ** power))
+        # strictly downwards, with room for the visits that are left
+        steps.append(max(min(wanted, steps[-1] - 1), n_visited - i))
+    return tuple(steps)

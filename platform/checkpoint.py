@@ -15,11 +15,16 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from torch import Tensor
 
 import diffpose
-from diffpose.model.context_encoders.graformer import Graformer, GraformerConfig
+from diffpose.model.context_encoders.choice import (
+    ContextEncoder,
+    ContextEncoderConfig,
+    build_encoder,
+)
 from diffpose.model.denoiser import Denoiser, DenoiserConfig
 from diffpose.model.initial_distribution import DepthPrior, EncoderDepth, HistogramDepth
 from diffpose.model.lifter import Lifter, SamplingSettings
@@ -75,14 +80,16 @@ def load_config(uri: str, kind: str) -> dict[str, Any]:
     return config
 
 
-def load_encoder(uri: str) -> tuple[Graformer, dict[str, Any]]:
+def load_encoder(uri: str) -> tuple[ContextEncoder, dict[str, Any]]:
     """Load a context encoder, ready to use, with its config.
 
     Raises:
         RunError: it is missing or damaged.
     """
     config = load_config(uri, "context_encoder")
-    encoder = Graformer(GraformerConfig.model_validate(config["architecture"]))
+    encoder = build_encoder(
+        TypeAdapter(ContextEncoderConfig).validate_python(config["architecture"])
+    )
     _load_weights(encoder, uri)
     return encoder.eval(), config
 

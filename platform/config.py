@@ -62,7 +62,7 @@ def load_settings(model: type[S], arguments: Sequence[str]) -> S:
                     raise ConfigError(f"{option} needs a file name after it.")
                 value = queue.pop(0)
             if option == "--config":
-                values = _merged(values, read_yaml(value))
+                values = merged(values, read_yaml(value))
             else:
                 _set(overrides, _SHORT[option], value)
             continue
@@ -73,7 +73,7 @@ def load_settings(model: type[S], arguments: Sequence[str]) -> S:
                 "store=runs/store, or --config FILE."
             )
         _set(overrides, key, _parsed(model, key, text))
-    return validate(model, _merged(values, overrides))
+    return validate(model, merged(values, overrides))
 
 
 def validate(model: type[S], values: dict[str, Any]) -> S:
@@ -130,6 +130,16 @@ def differences(ours: BaseModel, theirs: dict[str, Any], fields: Sequence[str]) 
     for field in fields:
         _compare(field, theirs.get(field), now.get(field), lines)
     return lines
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with the values of ``over`` put in, mapping by mapping."""
+    result = dict(base)
+    for key, value in over.items():
+        old = result.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        result[key] = merged(old, value) if both else value  # type: ignore[arg-type]
+    return result
 
 
 def describe(model: type[BaseModel]) -> str:
@@ -194,7 +204,7 @@ def _on_defaults(model: type[BaseModel], values: dict[str, Any]) -> dict[str, An
         base = {}
         if isinstance(field.default, BaseModel):
             base = field.default.model_dump(exclude_unset=True)
-        result[name] = _merged(base, _on_defaults(nested[0], result[name]))
+        result[name] = merged(base, _on_defaults(nested[0], result[name]))
     return result
 
 
@@ -208,15 +218,6 @@ def _set(values: dict[str, Any], dotted: str, value: Any) -> None:
                 "which another argument set to a plain value."
             )
     values[last] = value
-
-
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    result = dict(base)
-    for key, value in over.items():
-        old = result.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict)
-        result[key] = _merged(old, value) if both else value  # type: ignore[arg-type]
-    return result
 
 
 def _compare(name: str, saved: Any, now: Any, lines: list[str]) -> None:

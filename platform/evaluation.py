@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffpose.model.initial_distribution import take_rows
 from diffpose.model.lifter import Lifter, SamplingSettings, row_seeds
 from diffpose.model.metrics import align, joint_errors
 from diffpose.model.protocols import mpjve, n_mpjpe
@@ -24,7 +23,7 @@ from diffpose.platform.checkpoint import load_lifter
 from diffpose.platform.clips import Clip
 from diffpose.platform.errors import StoreError
 from diffpose.platform.observations import read_observations
-from diffpose.platform.pose_store import PoseStore, contiguous_ranges
+from diffpose.platform.pose_store import PoseStore, whole_clips
 from diffpose.platform.progress import Progress
 from diffpose.platform.ray_session import ray_session
 from diffpose.platform.storage import write_bytes
@@ -96,7 +95,7 @@ class Evaluation:
 def make_lift_fn(
     store_uri: str, runs: dict[str, str], overrides: dict[str, Any], seed: int
 ) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Return a stage on rows {"first", "stop"}: lifts a range of the store with every run."""
+    """Return a stage on rows {"first", "stop", "lengths"}: lifts whole clips with every run."""
     runs_json = json.dumps([runs, overrides])
 
     def lift(row: dict[str, Any]) -> dict[str, Any]:
@@ -109,12 +108,13 @@ def make_lift_fn(
         result: dict[str, Any] = {"rows": rows, "truth_mm": truth[known].astype(np.float32)}
         if len(rows) == 0:
             return result
-        seen = take_rows(read_observations(store, first, stop), known)
+        seen = read_observations(store, first, stop)
+        lengths, seeds = json.loads(row["lengths"]), row_seeds(seed, np.arange(first, stop))
         for name, (lifter, sampling) in _cached_lifters(runs_json).items():
-            lifted = lifter.lift(seen, sampling, row_seeds(seed, rows))
+            lifted = lifter.lift(seen, sampling, seeds, lengths)
             if f"{CONTEXT}/joint_mm" not in result:  # that of the first run
-                _add(result, CONTEXT, lifted.context_pose_mm, truth[known], None)
-            _add(result, name, lifted.pose_mm, truth[known], lifted.std_mm)
+                _add(result, CONTEXT, lifted.context_pose_mm[known], truth[known], None)
+            _add(result, name, lifted.pose_mm[known], truth[known], lifted.std_mm[known])
         return result
 
     return lift
@@ -167,15 +167,16 @@ def evaluate_runs(
             "store=... shows the splits, split.* of preprocessing makes them."
         )
     load_lifters(runs, overrides)  # a missing run is said at once, not by an actor's death
-    ranges = list(contiguous_ranges(clips, _ROWS_PER_TASK))
+    ranges = [
+        {"first": first, "stop": stop, "lengths": json.dumps(lengths)}
+        for first, stop, lengths in whole_clips(clips, _ROWS_PER_TASK)
+    ]
     progress = Progress("evaluate", sum(c.n_rows for c in clips), "poses")
     found: list[dict[str, Any]] = []
     with ray_session(workers):
         import ray.data
 
-        dataset = ray.data.from_items(
-            [{"first": a, "stop": b} for a, b in ranges], override_num_blocks=len(ranges)
-        ).map(
+        dataset = ray.data.from_items(ranges, override_num_blocks=len(ranges)).map(
             make_lift_fn(store.uri, runs, overrides, seed),
             num_cpus=1,  # the networks are small; poses are what is parallel
             concurrency=workers,

@@ -16,7 +16,7 @@ import diffpose
 from diffpose.model.lifter import row_seeds
 from diffpose.platform.checkpoint import load_lifter
 from diffpose.platform.evaluation import CONTEXT, Evaluation, load_lifters
-from diffpose.platform.observations import read_observations
+from diffpose.platform.observations import read_detections, read_observations
 from diffpose.platform.pose_store import PoseStore
 from diffpose.platform.report import Case, Curve, MethodResult, Report, render_html
 from diffpose.platform.storage import exists, join, read_bytes, write_bytes
@@ -117,7 +117,15 @@ def _cases(
         row = int(evaluation.rows[order[round((len(order) - 1) * percentile / 100)]])
         clip = clips[int(np.searchsorted(starts, row, side="right")) - 1]
         seen = read_observations(store, row, row + 1)
-        lifted = lifter.lift(seen, sampling, row_seeds(seed, np.array([row])))
+        whole = read_detections(store, clip.first_row, clip.first_row + clip.n_rows)
+        views = lifter.views(whole, sampling, [clip.n_rows])
+        place = slice(row - clip.first_row, row - clip.first_row + 1)
+        lifted = lifter.lift(
+            seen,
+            sampling,
+            row_seeds(seed, np.array([row])),
+            views=[(view.rows(place), context.rows(place)) for view, context in views],
+        )
         truth = store.read("pose_3d", row, row + 1)[0]
         error = np.linalg.norm(lifted.pose_mm[0] - truth, axis=-1).mean()
         cases.append(

@@ -268,12 +268,22 @@ class PoseStore:
         Raises:
             StoreError: there is no such group.
         """
-        found = self.group.get(f"mixtures/{name}")
+        return self.group_attributes("mixtures", name)
+
+    def group_attributes(self, kind: str, name: str) -> dict[str, Any]:
+        """Return the attributes of a named group of ``mixtures`` or ``contexts``.
+
+        Raises:
+            StoreError: there is no such group.
+        """
+        found = self.group.get(f"{kind}/{name}")
         if not isinstance(found, zarr.Group):
-            known = ", ".join(self.mixture_names()) or "none"
+            parent = self.group.get(kind)
+            there = sorted(parent.group_keys()) if isinstance(parent, zarr.Group) else []
             raise StoreError(
-                f"The store at {self.uri!r} has no mixtures {name!r} (there are: {known}). Fit "
-                "them with stage=mixtures of diffpose train, or stages=mixtures of preprocess."
+                f"The store at {self.uri!r} has no {kind} {name!r} (there are: "
+                f"{', '.join(there) or 'none'}). Make them with stage={kind} of diffpose train"
+                f"{', or stages=mixtures of preprocess' if kind == 'mixtures' else ''}."
             )
         return dict(found.attrs)
 
@@ -293,6 +303,27 @@ def contiguous_ranges(clips: Sequence[Clip], longest: int) -> Iterator[tuple[int
             yield first, min(first + longest, stop)
         if clip is not None:
             start, stop = clip.first_row, clip.first_row + clip.n_rows
+
+
+def whole_clips(clips: Sequence[Clip], longest: int) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+    """Join neighbouring clips to ranges of about ``longest`` rows without cutting one.
+
+    Yields:
+        First row, row after the last, and the rows of each clip between them. A clip longer than
+        ``longest`` stands alone.
+    """
+    group: list[Clip] = []
+    for clip in clips:
+        rows = sum(c.n_rows for c in group)
+        if group and (
+            clip.first_row != group[-1].first_row + group[-1].n_rows or rows + clip.n_rows > longest
+        ):
+            yield group[0].first_row, group[0].first_row + rows, tuple(c.n_rows for c in group)
+            group = []
+        group.append(clip)
+    if group:
+        lengths = tuple(c.n_rows for c in group)
+        yield group[0].first_row, group[0].first_row + sum(lengths), lengths
 
 
 def _close_at_exit(store: Store) -> None:

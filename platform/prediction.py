@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from diffpose.model.detections import Detections
 from diffpose.model.lifter import Lifter, SamplingSettings, row_seeds
 from diffpose.model.skeleton import EDGES, JOINT_NAMES
 from diffpose.platform.checkpoint import load_lifter
 from diffpose.platform.clips import Clip
-from diffpose.platform.observations import read_observations
+from diffpose.platform.observations import read_detections, read_observations
 from diffpose.platform.pose_store import JOINT_LAYOUT, PoseStore
 from diffpose.platform.storage import join, write_bytes, write_json
 
@@ -60,6 +61,18 @@ def file_names(people: Sequence[Person]) -> list[str]:
     ]
 
 
+def sequence_lengths(clips: Sequence[Clip]) -> list[int]:
+    """Return the frames of each unbroken sequence of a person's clips, in order."""
+    lengths: list[int] = []
+    end = -1
+    for clip in clips:
+        if clip.first_frame != end:
+            lengths.append(0)
+        lengths[-1] += clip.n_rows
+        end = clip.first_frame + clip.n_rows
+    return lengths
+
+
 def make_predict_fn(
     store_uri: str, run: str, overrides: dict[str, Any], seed: int, out: str, question: str
 ) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -76,10 +89,21 @@ def make_predict_fn(
         store = PoseStore.open(store_uri)
         lifter, sampling = _lifter(run, json.dumps(overrides))
         parts: list[dict[str, NDArray[Any]]] = []
+        # clips are cut for storage: an encoder of windows sees across their borders
+        seen = [read_detections(store, c.first_row, c.first_row + c.n_rows) for c in clips]
+        views = lifter.views(Detections.joined(seen), sampling, sequence_lengths(clips))
+        first = 0
         for clip in clips:
             rows = clip.first_row, clip.first_row + clip.n_rows
             seeds = row_seeds(seed, clip.first_frame + np.arange(clip.n_rows))
-            lifted = lifter.lift(read_observations(store, *rows), sampling, seeds)
+            own = slice(first, first + clip.n_rows)
+            first = own.stop
+            lifted = lifter.lift(
+                read_observations(store, *rows),
+                sampling,
+                seeds,
+                views=[(view.rows(own), context.rows(own)) for view, context in views],
+            )
             parts.append(
                 {
                     "timestamp_s": store.read("timestamp_s", *rows),

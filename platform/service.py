@@ -94,8 +94,9 @@ class PoseModel:
             sampling = SamplingSettings.model_validate(
                 {**self.sampling.model_dump(), "n_hypotheses": n}
             )
-            lifted = self.lifter.lift(_joined(parts), sampling, np.concatenate(seeds))
-            ends = np.cumsum([len(part) for part in parts])
+            lengths = [len(part) for part in parts]  # each question is a sequence
+            lifted = self.lifter.lift(_joined(parts), sampling, np.concatenate(seeds), lengths)
+            ends = np.cumsum(lengths)
             for i, start, stop in zip(members, [0, *ends[:-1]], ends, strict=True):
                 answers[i] = Answer(
                     lifted.pose_mm[start:stop],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from diffpose.model.lifter import row_seeds
 from diffpose.platform.checkpoint import depth_from_json, load_encoder
+from diffpose.platform.clips import Clip
 from diffpose.platform.errors import RunError
 from diffpose.platform.optimiser import AveragedWeights, learning_rate
 from diffpose.platform.pose_store import PoseStore
@@ -23,6 +25,7 @@ from diffpose.platform.shard_loader import BatchLoader
 from diffpose.platform.storage import exists, is_local, join, read_bytes, write_bytes
 from diffpose.platform.train_tasks import DenoiserTask, EncoderTask, TrainTask, ValidationRows
 from diffpose.platform.training_settings import TrainSettings
+from diffpose.platform.window_loader import WindowLoader
 
 STATE, WEIGHTS, AVERAGE, OPTIMISER = (
     "state.json",
@@ -37,7 +40,7 @@ def train_worker(job: dict[str, Any]) -> None:
 
     Args:
         job: ``settings`` (JSON of TrainSettings), ``stage``, and for the denoiser ``encoder`` (the
-            model folder), ``depth`` (JSON) and ``group`` (of mixtures).
+            model folder), ``depth`` (JSON), ``group`` (of mixtures) and ``contexts`` (their group).
     """
     import ray.train
     import ray.train.torch
@@ -53,18 +56,19 @@ def train_worker(job: dict[str, Any]) -> None:
     excluded = set()
     if job.get("group"):
         excluded = set(store.mixture_attributes(job["group"]).get("failed_clips", []))
-    loader = BatchLoader(
-        store,
-        task.fields,
-        [clip for clip in store.clips("train") if clip.clip not in excluded],
-        task.optimiser.batch_size,
-        rank=rank,
-        world_size=world_size,
-        seed=settings.seed,
+    clips = [clip for clip in store.clips("train") if clip.clip not in excluded]
+    loader = make_loader(
+        store, task.fields, clips, task.optimiser.batch_size, task.frames,
+        rank=rank, world_size=world_size, seed=settings.seed,
         memory_limit_gb=settings.memory_limit_gb,
-    )
+    )  # fmt: skip
     rows = ValidationRows(
-        store, store.clips("validation"), settings.validation_poses, rank, world_size
+        store,
+        store.clips("validation"),
+        settings.validation_poses,
+        rank,
+        world_size,
+        whole_clips=task.looks_at_neighbours,
     )
     optimiser = torch.optim.AdamW(
         task.network.parameters(), lr=1.0, weight_decay=task.optimiser.weight_decay
@@ -99,6 +103,20 @@ def train_worker(job: dict[str, Any]) -> None:
             ray.train.report(metrics, checkpoint=checkpoint)
 
 
+def make_loader(
+    store: PoseStore,
+    fields: Sequence[str],
+    clips: Sequence[Clip],
+    batch_size: int,
+    frames: int,
+    **share: Any,
+) -> BatchLoader | WindowLoader:
+    """Return batches of single rows, or of windows where ``frames`` is above 1."""
+    if frames == 1:
+        return BatchLoader(store, fields, clips, batch_size, **share)
+    return WindowLoader(store, fields, clips, batch_size, frames, **share)
+
+
 def _make_task(settings: TrainSettings, job: dict[str, Any], device: torch.device) -> TrainTask:
     task: TrainTask
     if job["stage"] == "encoder":
@@ -106,7 +124,7 @@ def _make_task(settings: TrainSettings, job: dict[str, Any], device: torch.devic
     else:
         encoder, _ = load_encoder(job["encoder"])
         depth = depth_from_json(job["depth"])
-        task = DenoiserTask(settings, encoder.to(device), depth, job.get("group", ""))
+        task = DenoiserTask(settings, encoder.to(device), depth, job["group"], job["contexts"])
     task.network.to(device)  # before the optimiser and the averaged weights look at it
     return task
 
@@ -114,7 +132,7 @@ def _make_task(settings: TrainSettings, job: dict[str, Any], device: torch.devic
 def _run_epoch(
     task: TrainTask,
     network: nn.Module,
-    loader: BatchLoader,
+    loader: BatchLoader | WindowLoader,
     optimiser: torch.optim.Optimizer,
     average: AveragedWeights,
     epoch: int,

@@ -60,12 +60,13 @@ def train_encoder(settings: TrainSettings) -> None:
     save_model(join(settings.run, "encoder"), "context_encoder", weights, config)
 
 
-def train_denoiser(settings: TrainSettings, group: str) -> None:
+def train_denoiser(settings: TrainSettings, group: str, contexts: str) -> None:
     """Train g into RUN/denoiser; the encoder must be in RUN/encoder.
 
     Args:
         settings: of the run.
         group: the mixtures to diffuse towards.
+        contexts: group of what the encoder says of the stored frames.
     """
     check_settings(settings, "denoiser")
     encoder = join(settings.run, "encoder")
@@ -78,12 +79,25 @@ def train_denoiser(settings: TrainSettings, group: str) -> None:
             f"{attributes['encoder_digest']}, this run's encoder is {digest}. Leave mixtures= out "
             "to have a group fitted for this encoder."
         )
-    if not attributes.get("complete"):
+    if not (attributes.get("complete") or "train" in attributes.get("complete_splits", [])):
         raise StoreError(
             f"The mixtures {group!r} of {settings.store!r} are not complete. Run stage=mixtures "
             "(the same command) again."
         )
-    job = {"stage": "denoiser", "encoder": encoder, "depth": attributes["depth"], "group": group}
+    needed = "mirrored_complete" if settings.denoiser_training.mirror else "complete"
+    encoded = store.group_attributes("contexts", contexts)
+    if not (encoded.get(needed) or encoded.get("mirrored_complete")):
+        raise StoreError(
+            f"The contexts {contexts!r} of {settings.store!r} are not complete. Run stage=contexts "
+            "(the same command) again."
+        )
+    job = {
+        "stage": "denoiser",
+        "encoder": encoder,
+        "depth": attributes["depth"],
+        "group": group,
+        "contexts": contexts,
+    }
     state, weights = _fit(settings, job)
     config = {
         "architecture": settings.denoiser.model_dump(mode="json"),

@@ -6,13 +6,14 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from diffpose.model.context_encoders.choice import ContextEncoderConfig
 from diffpose.model.context_encoders.graformer import GraformerConfig
 from diffpose.model.denoiser import DenoiserConfig
 from diffpose.model.lifter import SamplingSettings
 from diffpose.model.mixture import MixtureSpec
 from diffpose.platform.config import Settings
 
-Stage = Literal["encoder", "mixtures", "denoiser"]
+Stage = Literal["encoder", "contexts", "mixtures", "denoiser"]
 
 
 class OptimiserSettings(Settings):
@@ -40,7 +41,9 @@ class TrainSettings(Settings):
 
     store: str = Field(description="pose store with detections")
     run: str = Field(description="run directory to make or go on with")
-    stage: list[Stage] = Field(["encoder", "mixtures", "denoiser"], description="what to do")
+    stage: list[Stage] = Field(
+        ["encoder", "contexts", "mixtures", "denoiser"], description="what to do"
+    )
     encoder: str | None = Field(
         None, description="take the trained encoder of this run instead of training one"
     )
@@ -49,7 +52,9 @@ class TrainSettings(Settings):
         "", description="mixture group of the store; default: one for this encoder or 'histogram'"
     )
     mixture: MixtureSpec = Field(MixtureSpec(), description="what is fitted, and how")
-    context_encoder: GraformerConfig = Field(GraformerConfig(), description="sizes")
+    context_encoder: ContextEncoderConfig = Field(
+        GraformerConfig(), description="kind=graformer (single frames) or mixste (windows); sizes"
+    )
     denoiser: DenoiserConfig = Field(DenoiserConfig(), description="process and sizes")
     sampling: SamplingSettings = Field(SamplingSettings(), description="at validation and after")
     encoder_training: OptimiserSettings = Field(

@@ -21,7 +21,7 @@ from diffpose.preprocessing.plan import Span
 from diffpose.preprocessing.settings import PreprocessSettings
 from diffpose.preprocessing.video_stages import DEFAULT_FOCAL_RATIO, clip_boxes, summary_of
 from diffpose.preprocessing.videos.track_files import VideoTracks, read_tracks, write_tracks
-from diffpose.preprocessing.videos.tracking import link
+from diffpose.preprocessing.videos.tracking import Track, link
 
 
 def make_probe_fn(settings: PreprocessSettings) -> RowFunction:
@@ -123,15 +123,17 @@ def _linked(
         for f in known
     ]
     people = settings.people
-    tracks = link(
-        times, known, boxes,
-        several=people.several, patience_s=people.patience_s, shortest_s=people.shortest_s,
-    )  # fmt: skip
-    if not tracks:
-        raise SourceError(
-            f"{name}: nobody is seen for {people.shortest_s:g} s at {source.fps:g} frames per "
-            "second. For single pictures give people.shortest_s=0."
-        )
+
+    def linked(shortest_s: float) -> list[Track]:
+        return link(
+            times, known, boxes,
+            several=people.several, patience_s=people.patience_s, shortest_s=shortest_s,
+        )  # fmt: skip
+
+    tracks = linked(people.shortest_s)
+    longest = max(len(track.boxes_px) for track in tracks)
+    if (longest - 1) / source.fps < people.shortest_s:
+        tracks = linked(0.0)  # single pictures: everyone counts
     return VideoTracks(frames.astype(np.int64), times, frames.astype(np.int64), tuple(tracks))
 
 

@@ -15,18 +15,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from diffpose.model.initial_distribution import Observations
 from diffpose.model.lifted_mixture import depth_variance, lift_kernels
 from diffpose.model.mixture import GaussianMixture, MixtureSpec
 from diffpose.platform.checkpoint import depth_from_json
 from diffpose.platform.clips import Clip
 from diffpose.platform.errors import SourceError
-from diffpose.platform.observations import read_observations
 from diffpose.platform.pose_store import PoseStore
 from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS
 from diffpose.preprocessing.mixture_stages import bridging_poses, mixture_fields
 from diffpose.preprocessing.plan import Span
 
-_AT_ONCE = 1024
 Views = dict[str, dict[str, list[NDArray[Any]]]]
 
 
@@ -132,29 +131,27 @@ def lifted(
     """
     spec = MixtureSpec.model_validate(attributes["spec"])
     depth = depth_from_json(attributes["depth"])
-    parts = []
-    for first in range(0, clip.n_rows, _AT_ONCE):
-        stop = min(first + _AT_ONCE, clip.n_rows)
-        seen = read_observations(store, clip.first_row + first, clip.first_row + stop)
-        bridge = bridging_poses(seen, attributes)
-        kernels = in_pinhole_px(values[first:stop], clip)
-        camera = seen.camera.astype(np.float64)[:, None, None]
-        rays = (kernels[..., 1:3] - camera[..., 2:]) / camera[..., :2]
-        parts.append(
-            lift_kernels(
-                torch.from_numpy(kernels[..., 0]),
-                torch.from_numpy(rays),
-                torch.from_numpy(kernels[..., 3:] / camera[..., :2]),
-                depth.mean(bridge),
-                depth_variance(depth, stop - first),
-                seen.detections().translation_mm(bridge),
-                spec,
-            )
-        )
-    return GaussianMixture(
-        *(torch.cat([getattr(part, name) for part in parts])
-          for name in ("weights", "means_mm", "scale_tril_mm"))
-    )  # fmt: skip
+    rows = clip.first_row, clip.first_row + clip.n_rows
+    seen = Observations(  # of the whole clip: an encoder of windows looks at neighbouring frames
+        heatmaps=None,
+        crops=store.read("heatmap_crop", *rows),
+        keypoints_px=store.read("keypoints_2d", *rows),
+        modes=store.read("heatmap_modes", *rows),
+        camera=store.read("camera", *rows),
+    )
+    bridge = bridging_poses(seen, attributes)
+    kernels = in_pinhole_px(values, clip)
+    camera = seen.camera.astype(np.float64)[:, None, None]
+    rays = (kernels[..., 1:3] - camera[..., 2:]) / camera[..., :2]
+    return lift_kernels(
+        torch.from_numpy(kernels[..., 0]),
+        torch.from_numpy(rays),
+        torch.from_numpy(kernels[..., 3:] / camera[..., :2]),
+        depth.mean(bridge),
+        depth_variance(depth, clip.n_rows),
+        seen.detections().translation_mm(bridge),
+        spec,
+    )
 
 
 def span_row(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from diffpose.model import initial_distribution as hk
-from diffpose.model.context_encoders.graformer import Graformer
+from diffpose.model.context_encoders.choice import ContextEncoder
 from diffpose.model.lifter import row_seeds
 from diffpose.model.mixture import MixtureSpec, field_shapes
 from diffpose.model.mixture_fit import Engine, fit_mixtures
@@ -160,7 +160,10 @@ def make_write_fn(store_uri: str, group: str) -> RowFunction:
 
 
 def bridging_poses(seen: hk.Observations, attributes: dict[str, Any]) -> torch.Tensor:
-    """Return the pose that brings pixels and mm together: the encoder's, or one for all."""
+    """Return the pose that brings pixels and mm together: the encoder's, or one for all.
+
+    ``seen`` is a whole clip: an encoder of windows looks at its neighbouring frames.
+    """
     if attributes["depth"]["kind"] == "histogram":
         pose = torch.tensor(attributes["bridging_pose_mm"], dtype=torch.float32)
         return pose.expand(len(seen), -1, -1)
@@ -171,5 +174,5 @@ def bridging_poses(seen: hk.Observations, attributes: dict[str, Any]) -> torch.T
 
 
 @functools.lru_cache(maxsize=1)
-def _encoder(uri: str) -> Graformer:
+def _encoder(uri: str) -> ContextEncoder:
     return load_encoder(uri)[0]

@@ -1,8 +1,10 @@
-"""The whole chain on one screen; the only file of preprocessing that names Ray resources.
+"""From recordings to stored detections, the whole chain on one screen.
+
+What is made from stored detections later is in refinement.py; these two files alone name Ray
+resources here.
 
     motion --probe--> plan --[per span] source -> simulated detector -> write--> detections
     videos --look for people--> plan --[per span] decode, cut -> detect -> write--> detections
-    stored heatmaps  --[per span] load -> fit -> write--> mixtures/<name>/
 
 A span is done when its marker exists; a rerun does what is left and retries what failed.
 """
@@ -25,12 +27,11 @@ from diffpose.platform.pose_store import LARGEST_SPAN, PoseStore
 from diffpose.platform.progress import Progress
 from diffpose.platform.ray_session import ray_session
 from diffpose.platform.ray_stages import ActorStage, RowFunction, actors_on_gpus, run_stages
-from diffpose.platform.storage import find_files, join, read_json, write_bytes
+from diffpose.platform.storage import find_files, join, write_bytes
 from diffpose.preprocessing import (
     dataset_stages,
     detect_stages,
     keypoint_stages,
-    mixture_stages,
     people_stages,
     video_stages,
 )
@@ -44,7 +45,6 @@ from diffpose.preprocessing.detectors.dataset import DatasetKeypointSettings
 from diffpose.preprocessing.detectors.recorded import RecordedSettings
 from diffpose.preprocessing.detectors.simulated import SimulatedDetectorSettings
 from diffpose.preprocessing.keypoint_source import KeypointSource, keypoint_recordings
-from diffpose.preprocessing.mixture_group import mixture_attributes
 from diffpose.preprocessing.mocap.source import SUFFIX
 from diffpose.preprocessing.plan import (
     Plan,
@@ -59,7 +59,7 @@ from diffpose.preprocessing.plan import (
     n_clip_rows,
     save_plan,
 )
-from diffpose.preprocessing.settings import MixtureGroupSettings, PreprocessSettings
+from diffpose.preprocessing.settings import PreprocessSettings
 from diffpose.preprocessing.videos.decode import named_videos
 from diffpose.preprocessing.videos.settings import VideoSource
 
@@ -125,7 +125,7 @@ def detect(settings: PreprocessSettings) -> Summary:
         detect_stages.make_write_fn(store.uri),
     ]
     rows = [{"span": span.model_dump_json()} for span in left(plan, markers(log))]
-    _run("detect", rows, stages, settings, n_clip_rows(plan))
+    run_spans("detect", rows, stages, settings, n_clip_rows(plan))
     clips = clips_with_status(plan, markers(log))
     write_clips(store.uri, clips)
     failed = {clip.clip: f"{clip.source}: {clip.error}" for clip in clips if clip.error}
@@ -280,79 +280,7 @@ def _longest_span(settings: PreprocessSettings) -> int:
     return int(1 << (settings.source.clip_frames.bit_length() - 1))
 
 
-def fit_mixtures(
-    store_uri: str,
-    mixture: MixtureGroupSettings,
-    encoder_run: str | None,
-    seed: int,
-    workers: int | None,
-) -> Summary:
-    """Fit a mixture to every stored frame, into ``mixtures/<name>/``; restartable.
-
-    Args:
-        store_uri: a store with detections.
-        mixture: the group's name, depth prior and spec.
-        encoder_run: run directory whose encoder gives z, for ``depth=encoder``.
-        seed: of the draws from H_K.
-        workers: tasks at once.
-
-    Raises:
-        StoreError: there are no detections, or the group was fitted with other settings.
-        RunError: ``depth=encoder`` without a trained encoder.
-    """
-    store = PoseStore.open(store_uri, mode="r+")
-    plan = Plan.model_validate(read_json(join(store.uri, "plan.json")))
-    clips = store.clips()
-    if not clips:
-        raise StoreError(
-            f"The store at {store_uri!r} holds no finished clip. Run stages=detect first."
-        )
-    group = mixture.group
-    attributes = mixture_attributes(mixture, encoder_run, seed, store, clips)
-    for array in mixture_stages.mixture_fields(mixture.spec):
-        store.require_array(f"mixtures/{group}", array, plan.n_rows)
-    store.group[f"mixtures/{group}"].attrs.update(attributes)
-    log = store.log_uri("mixtures", group)
-    good = {clip.clip for clip in clips}
-    # a span whose clips were detected only after its mixtures were fitted is not done
-    done = {n: m for n, m in markers(log).items() if not good & {*m.get("skipped", [])}}
-    rows = [
-        {
-            "span": span.model_dump_json(),
-            "failed_clips": json.dumps([c.clip for c in span.clips if c.clip not in good]),
-        }
-        for span in left(plan, done)
-    ]
-    if rows:
-        with ray_session(workers):
-            stages = _mixture_stages(store.uri, mixture, attributes)
-            _run(f"mixtures/{group}", rows, stages, None, n_clip_rows(plan), workers)
-    failed = {clip: text for m in markers(log).values() for clip, text in m["errors"].items()}
-    store.group[f"mixtures/{group}"].attrs.update(
-        {"failed_clips": sorted(failed), "complete": len(markers(log)) == len(plan.spans)}
-    )
-    return Summary(len(clips), failed, sum(c.n_rows for c in clips if c.clip not in failed))
-
-
-def _mixture_stages(
-    store_uri: str, mixture: MixtureGroupSettings, attributes: dict[str, Any]
-) -> list[RowFunction | ActorStage]:
-    """Return the way from stored heatmaps to stored mixtures."""
-    device = "cuda" if mixture.gpus else "cpu"
-    fit = mixture_stages.make_fit_fn(attributes, mixture.engine, device)
-    return [
-        mixture_stages.make_load_fn(store_uri),  # 1:1, stored heatmaps of a span
-        # 1:1, H_K draws and EM; with GPUs in processes that keep theirs
-        ActorStage(fit, actors_on_gpus("mixture.gpus", mixture.gpus), mixture.gpus)
-        if mixture.gpus
-        else fit,
-        mixture_stages.make_write_fn(
-            store_uri, mixture.group
-        ),  # 1:1, whole shards, then the marker
-    ]
-
-
-def _run(
+def run_spans(
     what: str,
     rows: Sequence[dict[str, Any]],
     stages: Sequence[RowFunction | ActorStage],

@@ -6,6 +6,9 @@ The graph convolution here is the decoupled one of graph_layers.py, not GraForme
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 import torch
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
@@ -14,10 +17,14 @@ from diffpose.model.detections import POSE_SCALE_PER_MM
 from diffpose.model.graph_layers import GraphAttentionBlock, GraphConvolution, check_joints
 from diffpose.model.skeleton import ROOT
 
+# Activations of more frames leave a processor's cache; a GPU still has enough to do.
+_AT_ONCE = 1024
+
 
 class GraformerConfig(BaseModel, frozen=True, extra="forbid"):
     """Sizes of the context encoder; the defaults are the paper's f_ST of 128 channels."""
 
+    kind: Literal["graformer"] = "graformer"
     width: int = Field(128, ge=8, description="channels of f_ST per joint")
     n_blocks: int = Field(5, ge=1, description="graph-attention blocks")
     n_heads: int = Field(4, ge=1, description="attention heads")
@@ -38,6 +45,16 @@ class Graformer(nn.Module):
         self.norm = nn.LayerNorm(config.width)
         self.exit = GraphConvolution(config.width, 3)
 
+    @property
+    def frames(self) -> int:
+        """Frames that are seen together."""
+        return 1
+
+    @property
+    def width(self) -> int:
+        """Channels of f_ST per joint."""
+        return self.config.width
+
     def forward(self, rays: Tensor) -> tuple[Tensor, Tensor]:
         """Encode detections.
 
@@ -57,7 +74,12 @@ class Graformer(nn.Module):
         pose = self.exit(features)
         return features, pose - pose[:, ROOT : ROOT + 1]
 
-    def poses_mm(self, rays: Tensor) -> tuple[Tensor, Tensor]:
-        """Return f_ST and the pose in mm (B, 17, 3)."""
-        features, pose = self(rays)
-        return features, pose / POSE_SCALE_PER_MM
+    def poses_mm(
+        self,
+        rays: Tensor,
+        lengths: Sequence[int] | None = None,  # noqa: ARG002 - the same call as a window's encoder
+    ) -> tuple[Tensor, Tensor]:
+        """Return f_ST and the pose in mm (B, 17, 3); frames do not see each other."""
+        parts = [self(part) for part in torch.split(rays, _AT_ONCE)]
+        features = torch.cat([part[0] for part in parts])
+        return features, torch.cat([part[1] for part in parts]) / POSE_SCALE_PER_MM

@@ -80,6 +80,18 @@ def test_step_grid_values() -> None:
     assert step_grid(50, 50) == tuple(range(50, -1, -1))
     assert step_grid(50, 1) == (50, 0)
     assert step_grid(7, 3) == (7, 5, 2, 0)
+    assert step_grid(50, 5, "quadratic") == (50, 48, 42, 32, 18, 0)
+
+
+@given(n_steps=st.integers(1, 60), data=st.data())
+def test_quadratic_steps_grow_and_never_repeat(n_steps: int, data: st.DataObject) -> None:
+    n_visited = data.draw(st.integers(1, n_steps))
+    grid = step_grid(n_steps, n_visited, "quadratic")
+    assert (grid[0], grid[-1], len(grid)) == (n_steps, 0, n_visited + 1)
+    down = -np.diff(grid)
+    assert (down >= 1).all()
+    if n_visited**2 <= n_steps:  # where rounding does not decide
+        assert (np.diff(down) >= -1).all()
 
 
 @given(n_steps=st.integers(1, 400), data=st.data())

@@ -13,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diffpose.model.context import encode_context
 from diffpose.model.context_encoders.graformer import Graformer, GraformerConfig
+from diffpose.model.context_encoders.mixste import Mixste, MixsteConfig
 from diffpose.model.denoiser import Denoiser, DenoiserConfig
 from diffpose.model.initial_distribution import (
     EncoderDepth,
@@ -22,8 +24,9 @@ from diffpose.model.initial_distribution import (
     mean_pose,
     take_rows,
 )
-from diffpose.model.lifter import Lifted, Lifter, SamplingSettings, encode_context, row_seeds
+from diffpose.model.lifter import Lifted, Lifter, SamplingSettings, row_seeds
 from diffpose.model.mixture import MixtureSpec
+from diffpose.model.skeleton import MIRROR
 
 CAMERA = np.array([1145.0, 1145.0, 500.0, 500.0])
 B = 5
@@ -262,3 +265,88 @@ def test_row_seeds_are_splitmix64_and_quiet() -> None:
             assert row_seeds(seed, rows).tolist() == [expected(seed, int(r)) for r in rows]
     many = np.concatenate([row_seeds(seed, np.arange(2000)) for seed in range(5)])
     assert len(np.unique(many)) == len(many)
+
+
+def test_centred_draws_have_the_mean_of_h_k_and_its_spread() -> None:
+    lifter, seen = make_lifter(), observations()
+    plain = SamplingSettings(n_hypotheses=4)
+    centred = SamplingSettings(n_hypotheses=4, centred=True)
+    free = lifter.lift(seen, plain, seeds()).trajectory_mm[0]
+    held = lifter.lift(seen, centred, seeds()).trajectory_mm[0]
+    context = encode_context(lifter.encoder, seen.detections())
+    mean = mean_pose(seen, context.pose_mm.detach(), lifter.depth).numpy()
+    np.testing.assert_allclose(held.mean(axis=1), mean - mean[:, :1], atol=0.05)
+    assert np.abs(free.mean(axis=1) - (mean - mean[:, :1])).max() > 5
+    # an unbiased variance: the same about the draws' own mean
+    apart = free - free.mean(axis=1, keepdims=True)
+    ratio = (held - held.mean(axis=1, keepdims=True))[:, :, 1:] / apart[:, :, 1:]
+    np.testing.assert_allclose(np.median(ratio), (4 / 3) ** 0.5, rtol=1e-3)
+
+
+def test_one_draw_cannot_be_centred() -> None:
+    lifter = make_lifter()
+    for_one = [
+        lifter.lift(observations(), SamplingSettings(n_hypotheses=1, centred=c), seeds()).pose_mm
+        for c in (False, True)
+    ]
+    np.testing.assert_array_equal(*for_one)
+
+
+def mirrored_observations(seen: Observations) -> Observations:
+    """The same person in a mirror: heatmaps, crops and keypoints of the flipped image."""
+    assert seen.heatmaps is not None
+    order = list(MIRROR)
+    width = seen.heatmaps.shape[-1]
+    crops = seen.crops.copy()
+    crops[:, 0] = 2 * CAMERA[2] - (seen.crops[:, 0] + width * seen.crops[:, 2])
+    modes = seen.modes[:, order].copy()
+    modes[..., [0, 3]] = 2 * CAMERA[2] - modes[..., [0, 3]]
+    points = seen.keypoints_px[:, order].copy()
+    points[..., 0] = 2 * CAMERA[2] - points[..., 0]
+    return Observations(
+        seen.heatmaps[:, order][..., ::-1].copy(), crops, points, modes, seen.camera
+    )
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_with_the_mirror_image_a_mirrored_person_gets_the_mirrored_pose(process: str) -> None:
+    lifter = make_lifter(**PROCESSES[process])
+    # from the mean of H_K: draws of a mirrored heatmap are other draws
+    settings = SamplingSettings(n_hypotheses=1, temperature=0, mirror=True)
+    seen = observations()
+    pose = lifter.lift(seen, settings, seeds())
+    other = lifter.lift(mirrored_observations(seen), settings, seeds())
+    back = other.pose_mm[:, list(MIRROR)] * np.array([-1, 1, 1])
+    # clean_pose starts from fitted kernels, which differ by their draws
+    if not (process.startswith("mixture") and "clean" in process):
+        np.testing.assert_allclose(back, pose.pose_mm, atol=0.05)
+    context = other.context_pose_mm[:, list(MIRROR)] * np.array([-1, 1, 1])
+    np.testing.assert_allclose(context, pose.context_pose_mm, atol=0.05)
+    alone = lifter.lift(seen, settings.model_copy(update={"mirror": False}), seeds())
+    assert np.abs(alone.pose_mm - pose.pose_mm).max() > 0.5
+
+
+def test_windows_see_their_own_sequence_alone() -> None:
+    torch.manual_seed(0)
+    encoder = Mixste(MixsteConfig(frames=4, width=16, depth=1, n_heads=2))
+    with torch.no_grad():
+        encoder.exit.weight.mul_(0.1)
+    denoiser = Denoiser(DenoiserConfig(width=16, n_blocks=1, n_heads=2), 16)
+    spec = MixtureSpec(n_kernels=2, n_draws=200, max_iterations=20)
+    lifter = Lifter(encoder, denoiser, EncoderDepth(torch.full((17,), 60.0)), spec)
+    seen, settings = observations(), SamplingSettings(n_hypotheses=2)
+    together = lifter.lift(seen, settings, seeds(), lengths=[2, 3])
+    apart = [
+        lifter.lift(take_rows(seen, slice(a, b)), settings, seeds(b - a, a))
+        for a, b in ((0, 2), (2, 5))
+    ]
+    expected = np.concatenate([part.pose_mm for part in apart])
+    np.testing.assert_allclose(together.pose_mm, expected, atol=0.05)
+    one = lifter.lift(seen, settings, seeds())
+    assert np.abs(one.pose_mm - expected).max() > 0.5
+    views = lifter.views(seen.detections(), settings, [2, 3])
+    part = [(view.rows(slice(2, 5)), context.rows(slice(2, 5))) for view, context in views]
+    later = lifter.lift(take_rows(seen, slice(2, 5)), settings, seeds(3, 2), views=part)
+    np.testing.assert_allclose(later.pose_mm, expected[2:], atol=0.05)
+    with pytest.raises(ValueError, match="4 frames together, the observations 5"):
+        lifter.lift(seen, settings, seeds(), lengths=[2, 2])

@@ -11,11 +11,12 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from diffpose.model.context import Context
 from diffpose.model.context_encoders.graformer import Graformer, GraformerConfig
 from diffpose.model.denoiser import Denoiser, DenoiserConfig, sinusoidal_embeddings
 from diffpose.model.detections import POSE_SCALE_PER_MM
 from diffpose.model.graph_layers import GraphAttentionBlock, GraphConvolution, JointAttention
-from diffpose.model.lifter import Context, denoise_step
+from diffpose.model.lifter import denoise_step
 from diffpose.model.skeleton import PARENTS
 
 ROWS = 3

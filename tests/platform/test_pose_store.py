@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ from diffpose.platform.pose_store import (
     PoseStore,
     contiguous_ranges,
     span_rows_for,
+    whole_clips,
 )
 from diffpose.preprocessing.mixture_stages import mixture_fields
 
@@ -264,6 +266,28 @@ def test_contiguous_ranges(parts: list[tuple[int, int]], longest: int) -> None:
             reference.append([r])
     ranges = list(contiguous_ranges(clips, longest))
     assert ranges == [(rows[0], rows[-1] + 1) for rows in reference]
+
+
+@settings(deadline=None, database=None)
+@given(
+    parts=st.lists(st.tuples(st.sampled_from([0, 0, 1, 7]), st.integers(1, 30)), max_size=12),
+    longest=st.integers(1, 40),
+)
+def test_whole_clips(parts: list[tuple[int, int]], longest: int) -> None:
+    clips, row = [], 0
+    for gap, n_rows in parts:
+        clips.append(make_clip(row + gap, n_rows))
+        row += gap + n_rows
+    found = list(whole_clips(clips, longest))
+    rows = [
+        (first + sum(lengths[:i]), n) for first, _, lengths in found for i, n in enumerate(lengths)
+    ]
+    assert rows == [(clip.first_row, clip.n_rows) for clip in clips]
+    for first, stop, lengths in found:
+        assert stop - first == sum(lengths)
+        assert sum(lengths) <= longest or len(lengths) == 1
+    for (_, stop, lengths), (first, _, others) in itertools.pairwise(found):
+        assert stop < first or sum(lengths) + others[0] > longest  # nothing was cut early
 
 
 @settings(deadline=None, database=None)

@@ -140,14 +140,12 @@ def test_wrong_files_are_explained(tmp_path: Path, write: Any, words: str) -> No
         raise AssertionError(probe.error.replace("\n", " "))
 
 
-def test_single_pictures_are_kept_when_asked_for(tmp_path: Path) -> None:
+def test_single_pictures_are_all_kept(tmp_path: Path) -> None:
     points = np.column_stack([STANDING, np.ones(17)]).ravel().tolist()
     one = {"category_id": 1, "keypoints": points, "score": 0.9}
     content = [{**one, "image_id": 3}, {**one, "image_id": 900}]
     (tmp_path / "one.json").write_text(json.dumps(content))
-    short = probed(settings(tmp_path, tmp_path / "store"), "one.json")
-    assert "people.shortest_s=0" in short.error
-    kept = probed(settings(tmp_path, tmp_path / "store", people={"shortest_s": 0}), "one.json")
+    kept = probed(settings(tmp_path, tmp_path / "store"), "one.json")
     assert [(clip.first_frame, clip.n_rows) for clip in kept.clips] == [(3, 1), (900, 1)]
 
 

@@ -1,0 +1,191 @@
+#!/usr/bin/env python
+"""Train many recipes on the same encoders and poses, in parallel, and fill the paper's tables.
+
+diffpose ablate --config configs/benchmark/open_mocap.yaml motion=FOLDER folder=runs/open_mocap
+diffpose ablate --config ... motion=FOLDER folder=runs/small profile=small on=[frame]
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if __name__ == "__main__":
+    # As a script, this folder comes first on the path, and its inspect.py would stand in for
+    # Python's own inspect.
+    sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from diffpose.jobs import command_line
+from diffpose.jobs.train import train
+from diffpose.platform.ablation import AblationSettings
+from diffpose.platform.ablation_report import write_report
+from diffpose.platform.ablation_tables import Row, as_json, mean_rows
+from diffpose.platform.checkpoint import has_model, load_config, weights_digest
+from diffpose.platform.config import merged, validate
+from diffpose.platform.errors import DiffPoseError, RunError
+from diffpose.platform.evaluation import CONTEXT, PROTOCOL, evaluate_runs, summarise
+from diffpose.platform.ray_session import cluster_cpus, ray_session
+from diffpose.platform.storage import absolute, exists, join, read_json, write_json
+from diffpose.platform.training_settings import TrainSettings
+from diffpose.preprocessing.pipeline import detect
+from diffpose.preprocessing.refinement import fit_mixtures
+from diffpose.preprocessing.settings import MixtureGroupSettings, PreprocessSettings
+
+
+def ablate(settings: AblationSettings) -> int:
+    """Run what is not done yet, then write tables and report; returns the exit status."""
+    settings = settings.resolved().model_copy(
+        update={"folder": absolute(settings.folder), "motion": absolute(settings.motion)}
+    )
+    given = {"source": {"uri": settings.motion}, "store": settings.store, "stages": ["detect"]}
+    detect(validate(PreprocessSettings, merged(settings.preprocess, given)))
+    places = [(name, seed) for name in settings.encoders_now() for seed in settings.seeds]
+    with ray_session():
+        _train_all([settings.encoder_run(*place) for place in places], settings.parallel, "encoder")
+        denoisers = [
+            settings.denoiser_run(encoder, recipe, seed)
+            for encoder, seed in places
+            for recipe in settings.recipes_on(encoder)
+        ]
+        _fit_all(denoisers)
+        _train_all(denoisers, settings.parallel, "denoiser")
+        for place in places:
+            _evaluate(settings, *place)
+        sweeps = {title: _sweep(settings, part) for title, part in settings.sweeps.items()}
+    rows = {name: mean_rows(_evaluations(settings, name)) for name in settings.rows}
+    for encoder, part in rows.items():
+        _print(encoder, part)
+    figures = as_json(rows, settings.rows)
+    write_json(join(settings.folder, "ablation.json"), {**figures, "sweeps": sweeps})
+    if settings.results:
+        write_json(settings.results, figures)
+    print(f"report: {write_report(settings, rows, sweeps, PROTOCOL)}")
+    return 0
+
+
+def _train_all(runs: Sequence[TrainSettings], parallel: int | None, what: str) -> None:
+    """Train runs side by side; one that fails does not end the others.
+
+    Raises:
+        RunError: some failed; the message names each with its reason.
+    """
+    import ray
+
+    left = [run for run in runs if not has_model(join(run.run, what))]
+    print(f"{what}: {len(runs) - len(left)} of {len(runs)} trained before", flush=True)
+    if not left:
+        return
+    at_once = parallel or max(1, cluster_cpus() // (left[0].workers * left[0].threads))
+    # The task itself waits most of the time: the CPUs belong to the workers that it asks for.
+    task: Any = ray.remote(num_cpus=0, max_retries=0)(_train_one)
+    waiting, failed = list(left), {}
+    running: dict[Any, TrainSettings] = {}
+    while waiting or running:
+        while waiting and len(running) < at_once:
+            run = waiting.pop(0)
+            running[task.remote(run.model_dump_json())] = run
+        ended, _ = ray.wait(list(running), num_returns=1)
+        for reference in ended:
+            run = running.pop(reference)
+            error = ray.get(reference)
+            if error:
+                failed[run.run] = error
+            else:
+                kind = "context_encoder" if what == "encoder" else what
+                figure = load_config(join(run.run, what), kind)["validation_mpjpe_mm"]
+                print(f"{what}: {run.run} validation MPJPE {figure:.2f} mm, "
+                      f"{len(waiting) + len(running)} left", flush=True)  # fmt: skip
+    if failed:
+        lines = "\n".join(f"  {run}: {error}" for run, error in failed.items())
+        raise RunError(f"{len(failed)} of {len(left)} trainings failed:\n{lines}")
+
+
+def _train_one(settings_json: str) -> str:
+    """Train in a worker process; returns what went wrong, in words."""
+    try:
+        train(TrainSettings.model_validate_json(settings_json))
+    except DiffPoseError as error:
+        return str(error)
+    return ""
+
+
+def _fit_all(runs: Sequence[TrainSettings]) -> None:
+    """Fit each group of mixtures once; several recipes share one."""
+    groups = {run.mixtures: run for run in runs if run.denoiser.process == "mixture"}
+    for name, run in groups.items():
+        spec = MixtureGroupSettings(name=name, depth=run.depth, spec=run.mixture)
+        fit_mixtures(run.store, spec, run.encoder, run.seed, None, splits=("train",))
+
+
+def _evaluate(settings: AblationSettings, encoder: str, seed: int) -> None:
+    """Measure all trained recipes of an encoder on the same poses; figures go beside them."""
+    here = settings.place(encoder, seed)
+    runs = {
+        name: join(here, name)
+        for name in settings.rows[encoder]
+        if has_model(join(here, name, "denoiser"))
+    }
+    digests = {name: weights_digest(run) for name, run in runs.items()}
+    uri = join(here, "evaluation.json")
+    wanted = {"split": settings.split, "digests": digests}
+    if exists(uri):
+        saved = read_json(uri)
+        if {key: saved.get(key) for key in wanted} == wanted:
+            return
+    evaluation = evaluate_runs(settings.store, runs, settings.split, {}, seed, None)
+    figures = {name: summarise(evaluation, name) for name in (CONTEXT, *runs)}
+    write_json(uri, {**wanted, "n_poses": len(evaluation.rows), "methods": figures})
+
+
+def _evaluations(settings: AblationSettings, encoder: str) -> list[dict[str, Any]]:
+    uris = [join(settings.place(encoder, s), "evaluation.json") for s in settings.seeds]
+    return [read_json(uri)["methods"] for uri in uris if exists(uri)]
+
+
+def _sweep(settings: AblationSettings, part: dict[str, Any]) -> dict[str, Any]:
+    """Measure one recipe under several values of a sampling setting."""
+    encoder, recipe, key = part["encoder"], part["recipe"], part["setting"]
+    found: dict[str, list[float]] = {}
+    for seed in settings.seeds:
+        run = join(settings.place(encoder, seed), recipe)
+        if encoder not in settings.encoders_now() or not has_model(join(run, "denoiser")):
+            continue
+        uri = join(run, f"sweep_{key}.json")
+        saved = read_json(uri) if exists(uri) else {}
+        if saved.get("digest") != weights_digest(run):
+            saved = {"digest": weights_digest(run), "values": {}}
+        for value in part["values"]:
+            if str(value) not in saved["values"]:
+                split = part.get("split", settings.split)
+                evaluation = evaluate_runs(
+                    settings.store, {recipe: run}, split, {key: value}, seed, None
+                )
+                saved["values"][str(value)] = summarise(evaluation, recipe)["mpjpe_mm"]
+                write_json(uri, saved)
+            found.setdefault(str(value), []).append(saved["values"][str(value)])
+    return {**part, "mpjpe_mm": found}
+
+
+def _print(encoder: str, rows: Sequence[Row]) -> None:
+    table = Table("method", "MPJPE mm", "P-MPJPE mm", "/ context encoder", "seeds", title=encoder)
+    for row in rows:
+        table.add_row(
+            row.name, row.text("mpjpe_mm"), row.text("p_mpjpe_mm"), row.text("ratio", 3),
+            str(row.seeds),
+        )  # fmt: skip
+    Console(width=None if sys.stdout.isatty() else 110, highlight=False).print(table)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run from the command line."""
+    return command_line.run(AblationSettings, ablate, arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,111 @@
+"""The ablation as one self-contained page: every table, bars with spread, sweeps as curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from diffpose.platform.ablation import AblationSettings
+from diffpose.platform.ablation_tables import Row
+from diffpose.platform.config import to_yaml
+from diffpose.platform.evaluation import CONTEXT
+from diffpose.platform.report_style import CONTEXT as REFERENCE
+from diffpose.platform.report_style import CSS, LEFT_SIDE, UNKNOWN
+from diffpose.platform.report_svg import new_axes, styled, to_svg
+from diffpose.platform.storage import join, write_bytes
+
+
+def write_report(
+    settings: AblationSettings,
+    rows: Mapping[str, Sequence[Row]],
+    sweeps: Mapping[str, Mapping[str, Any]],
+    protocol: str,
+) -> str:
+    """Write FOLDER/ablation.html; returns its URI."""
+    parts = [
+        section(f"Encoder {encoder}", part, [row.name for row in part], f"rows-{i}")
+        for i, (encoder, part) in enumerate(rows.items())
+        if part
+    ]
+    for i, (title, table) in enumerate(settings.tables.items()):
+        known = rows.get(table["encoder"], ())
+        if any(row.name in table["recipes"] for row in known):
+            parts.append(section(title, known, [CONTEXT, *table["recipes"]], f"table-{i}"))
+    for i, (title, sweep) in enumerate(sweeps.items()):
+        if sweep["mpjpe_mm"]:
+            parts.append(sweep_section(title, sweep, f"sweep-{i}"))
+    seeds = ", ".join(map(str, settings.seeds))
+    page = (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>Ablation</title>"
+        f"<style>{CSS}</style><main><header><h1>Ablation</h1><p>{escape(settings.split)} split, "
+        f"seeds {seeds}; mean ± half the range over the seeds. {escape(protocol)}.</p></header>"
+        f"{''.join(parts)}<section><h2>Settings</h2><pre>{escape(to_yaml(settings))}</pre>"
+        "</section></main></html>"
+    )
+    uri = join(settings.folder, "ablation.html")
+    write_bytes(uri, page.encode())
+    return uri
+
+
+def section(title: str, rows: Sequence[Row], names: Sequence[str], key: str) -> str:
+    """Return a table of some rows with a bar each."""
+    shown = [row for name in names for row in rows if row.name == name]
+    head = ("MPJPE mm", "P-MPJPE mm", "/ context encoder", "50 % holds", "90 % holds", "energy mm")
+    figures = ("mpjpe_mm", "p_mpjpe_mm", "ratio", "coverage50", "coverage90", "energy_score_mm")
+    digits = (2, 2, 3, 3, 3, 2)
+    body = "".join(
+        f"<tr><th>{escape(row.name.replace('_', ' '))}</th>"
+        + "".join(
+            f"<td>{text if (text := row.text(name, n)) != '-' else UNKNOWN}</td>"
+            for name, n in zip(figures, digits, strict=True)
+        )
+        + "</tr>"
+        for row in shown
+    )
+    headings = "".join(f"<th>{escape(text)}</th>" for text in ("method", *head))
+    return (
+        f"<section><h2>{escape(title)}</h2><div class=scroll><table><thead><tr>{headings}</tr>"
+        f"</thead><tbody>{body}</tbody></table></div><figure>{bars(shown, key)}</figure></section>"
+    )
+
+
+def bars(rows: Sequence[Row], key: str) -> str:
+    """Draw MPJPE per method, a dot per seed, the context encoder as a line."""
+    with styled():
+        axes = new_axes(7.0, 0.5 + 0.26 * len(rows), (1.9, 0.4, 0.2, 0.08))
+        places = np.arange(len(rows))[::-1]
+        axes.barh(places, [row.mean("mpjpe_mm") for row in rows], color=LEFT_SIDE, height=0.6)
+        for place, row in zip(places, rows, strict=True):
+            values = row.figures["mpjpe_mm"]
+            axes.plot(values, [place] * len(values), "o", ms=3, color=REFERENCE)
+            if row.name == CONTEXT:
+                axes.axvline(row.mean("mpjpe_mm"), color=REFERENCE, lw=0.8, ls=":")
+        lowest = min(min(row.figures["mpjpe_mm"]) for row in rows)
+        axes.set_xlim(left=0.8 * lowest)  # differences of a few mm are what is to be seen
+        axes.set_yticks(places, [row.name.replace("_", " ") for row in rows])
+        axes.set_xlabel("MPJPE (mm; the axis does not begin at 0)")
+        return to_svg(axes, key, "MPJPE per method")
+
+
+def sweep_section(title: str, sweep: Mapping[str, Any], key: str) -> str:
+    """Return a curve of MPJPE over the values of one sampling setting."""
+    values = list(sweep["mpjpe_mm"])
+    errors = np.array([np.mean(sweep["mpjpe_mm"][value]) for value in values])
+    with styled():
+        axes = new_axes(4.2, 2.4, (0.6, 0.45, 0.15, 0.1))
+        axes.plot(range(len(values)), errors, "o-", ms=4, color=LEFT_SIDE, lw=1)
+        axes.set_xticks(range(len(values)), values)
+        axes.set_xlabel(str(sweep["setting"]).replace("_", " "))
+        axes.set_ylabel("MPJPE (mm)")
+        picture = to_svg(axes, key, "MPJPE over a sampling setting")
+    cells = "".join(f"<td>{error:.2f}</td>" for error in errors)
+    heads = "".join(f"<th>{escape(value)}</th>" for value in values)
+    where = f"{sweep['encoder']}, {sweep['recipe']}, {sweep.get('split', 'test')} split"
+    return (
+        f"<section><h2>{escape(title)}</h2><p class=hint>{escape(where)}</p><div class=scroll>"
+        f"<table><thead><tr><th>{escape(sweep['setting'])}</th>{heads}</tr></thead><tbody><tr>"
+        f"<th>MPJPE mm</th>{cells}</tr></tbody></table></div><figure>{picture}</figure></section>"
+    )
