@@ -3,6 +3,7 @@
 
 diffpose evaluate run=RUN_DIR store=STORE
 diffpose evaluate run=RUN_DIR store=STORE compare=[RUN_2,RUN_3] --json FILE
+diffpose evaluate run=RUN_DIR store=STORE --table      # under the published rows
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from diffpose.jobs import command_line
+from diffpose.platform.checkpoint import load_config
 from diffpose.platform.config import Settings, to_yaml
 from diffpose.platform.errors import ConfigError
 from diffpose.platform.evaluation import (
@@ -36,6 +38,7 @@ from diffpose.platform.evaluation import (
 from diffpose.platform.evaluation_report import write_report
 from diffpose.platform.pose_store import PoseStore
 from diffpose.platform.protocol_figures import protocol_figures
+from diffpose.platform.published_table import check_comparable, grids
 from diffpose.platform.storage import absolute, join, write_bytes, write_json
 
 
@@ -52,6 +55,9 @@ class EvaluateSettings(Settings):
     workers: int | None = Field(None, ge=1, description="actors at once; default: all CPUs")
     output: str | None = Field(None, description="folder of the report; default RUN/evaluation")
     json_file: str | None = Field(None, description="write the figures there too (--json FILE)")
+    table: bool = Field(
+        False, description="print the paper's tables with our row under them (--table)"
+    )
 
     @field_validator("compare", mode="before")
     @classmethod
@@ -80,15 +86,19 @@ def evaluate(settings: EvaluateSettings) -> None:
         )
         if value is not None
     }
+    dataset = PoseStore.open(store).attributes.get("dataset", {})
+    if settings.table:
+        check_comparable(dataset)
     evaluation = evaluate_runs(
         store, runs, settings.split, overrides, settings.seed, settings.workers
     )
     figures = describe(settings, runs, evaluation)
-    dataset = PoseStore.open(store).attributes.get("dataset", {})
     for name, part in ((CONTEXT, figures["context_encoder"]), *figures["runs"].items()):
         part["protocol_figures"] = protocol_figures(dataset, evaluation, name)
     figures["protocol_figures"] = figures["runs"][figures["run"]]["protocol_figures"]
     print_table(figures)
+    if settings.table:
+        _print_published(dataset, runs, figures)
     folder = absolute(settings.output or join(settings.run, "evaluation"))
     write_json(join(folder, "evaluation.json"), figures)
     write_poses(join(folder, "poses.parquet"), evaluation)
@@ -163,6 +173,25 @@ def _print_sequences(console: Console, figures: dict[str, Any]) -> None:
         cells = [f"{f['pck']:.1f} / {f['auc']:.1f} / {f['mpjpe_mm']:.1f}" for f in found]
         table.add_row(sequence, f"{own['n_frames']:.0f}", *cells)
     console.print(table)
+
+
+def _print_published(
+    dataset: dict[str, Any], runs: dict[str, str], figures: dict[str, Any]
+) -> None:
+    """Print the paper's tables with our rows, for single frames and for windows apart."""
+    console = Console(width=None if sys.stdout.isatty() else 170, highlight=False)
+    videos = {
+        name: load_config(join(uri, "encoder"), "context_encoder")["architecture"].get("kind")
+        == "mixste"
+        for name, uri in runs.items()
+    }
+    for video in sorted(set(videos.values())):
+        own = {name: figures["runs"][name] for name in runs if videos[name] == video}
+        for title, head, rows in grids(dataset, own, video=video):
+            table = Table(*head, title=title)
+            for row in rows:
+                table.add_row(*row)
+            console.print(table)
 
 
 def _named(uris: Sequence[str]) -> dict[str, str]:

@@ -37,7 +37,7 @@ SMALL = [
 
 def measured_by(run: Path, store: Path) -> dict[str, Any]:
     figures = run / "figures.json"
-    assert evaluate.main([f"run={run}", f"store={store}", "--json", str(figures)]) == 0
+    assert evaluate.main([f"run={run}", f"store={store}", "--table", "--json", str(figures)]) == 0
     measured: dict[str, Any] = json.loads(figures.read_text())
     return measured
 
