@@ -94,6 +94,9 @@ def test_from_files_to_errors_per_action(human36m: Path, tmp_path: Path) -> None
     # and back: the mixtures that were read are those that were written, with a depth of their own
     assert import_gmm.main([f"store={store}", f"gmm={target}", "name=theirs"]) == 0
     assert import_gmm.main([f"store={store}", f"gmm={target}", "name=theirs"]) == 2  # is there
+    # training on them fits nothing anew
+    chosen = [f"store={store}", f"run={run}", "stage=mixtures", "mixtures=theirs"]
+    assert train.main([*chosen, "depth=histogram", "mixture.n_kernels=5"]) == 0
     again = PoseStore.open(str(store))
     assert again.mixture_attributes("theirs")["complete"]
     spec = MixtureSpec.model_validate(again.mixture_attributes("theirs")["spec"])
