@@ -19,6 +19,7 @@ JOBS = {
     "serve": "answer requests over HTTP",
     "export-gmm": "DiffPose's own mixture file from a pose store",
     "import-gmm": "DiffPose's own mixture file as mixtures of a pose store",
+    "human36m-videos": "sidecars for Human3.6M's own videos, so that a detector can look at them",
     "benchmark": "speed and likelihood on this machine, side by side",
     "demo": "the whole way on motion that the project makes itself",
 }

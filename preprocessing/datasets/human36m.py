@@ -185,6 +185,22 @@ class Human36m:
         }
 
 
+def read_world_poses(folder: str) -> dict[str, dict[str, Array]]:
+    """Return subject -> action -> joints (T, 17, 3), metres, world frame.
+
+    Raises:
+        SourceError: the file is missing or something else.
+    """
+    content = _content(folder, POSES, "positions_3d")
+    return {
+        subject: {
+            action: _checked_poses(values, f"{join(folder, POSES)}: {subject}/{action}")
+            for action, values in actions.items()
+        }
+        for subject, actions in content.items()
+    }
+
+
 @functools.lru_cache(maxsize=1)
 def _files(uri: str, keypoints: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read both files; a worker process reads them once."""
