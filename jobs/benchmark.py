@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Measure the product on this machine, side by side with what else there is.
 
-diffpose benchmark mixture|sampling|preprocess|store|metrics|all [--json FILE]
+diffpose benchmark mixture|sampling|preprocess|store|metrics|evaluate_metrics|denoiser|all
 diffpose benchmark all results=true        # also writes the tables to benchmarks/RESULTS.md
 diffpose benchmark mixture frames=16 rounds=3   # quick
 """
@@ -33,8 +33,12 @@ TITLES = {
     "preprocess": "From heatmaps to the store",
     "store": "Reading the store in training",
     "metrics": "Metrics",
+    "evaluate_metrics": "Evaluation of 500,000 poses, after the model",
+    "denoiser": "The released denoiser",
 }
-What = Literal["mixture", "sampling", "preprocess", "store", "metrics", "all"]
+What = Literal[
+    "mixture", "sampling", "preprocess", "store", "metrics", "evaluate_metrics", "denoiser", "all"
+]
 
 
 class BenchmarkSettings(Settings):

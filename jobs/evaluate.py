@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from diffpose.jobs import command_line
-from diffpose.platform.checkpoint import load_config
+from diffpose.platform.checkpoint import CONFIG
 from diffpose.platform.config import Settings, to_yaml
 from diffpose.platform.errors import ConfigError
 from diffpose.platform.evaluation import (
@@ -39,7 +39,7 @@ from diffpose.platform.evaluation_report import write_report
 from diffpose.platform.pose_store import PoseStore
 from diffpose.platform.protocol_figures import protocol_figures
 from diffpose.platform.published_table import check_comparable, grids
-from diffpose.platform.storage import absolute, join, write_bytes, write_json
+from diffpose.platform.storage import absolute, join, read_json, write_bytes, write_json
 
 
 class EvaluateSettings(Settings):
@@ -121,7 +121,7 @@ def describe(
         **own,
         "context_encoder": context,
         "ratio_to_context_encoder": own["mpjpe_mm"] / context["mpjpe_mm"],
-        "runs": {name: summarise(evaluation, name) for name in runs},
+        "runs": {name: own if name == first else summarise(evaluation, name) for name in runs},
         "n_poses": len(evaluation.rows),
         "split": settings.split,
         "protocol": PROTOCOL,
@@ -147,6 +147,7 @@ def print_table(figures: dict[str, Any]) -> None:
             f"{part['mpjpe_mm'] / reference:.3f}",
         )
     console.print(table)
+    console.print(_uncertainty_table(figures))
     actions = Table("action", "poses", CONTEXT, *figures["runs"], title="MPJPE mm per action")
     for action, part in figures["context_encoder"]["per_action"].items():
         values = [run["per_action"][action]["mpjpe_mm"] for run in figures["runs"].values()]
@@ -180,9 +181,8 @@ def _print_published(
 ) -> None:
     """Print the paper's tables with our rows, for single frames and for windows apart."""
     console = Console(width=None if sys.stdout.isatty() else 170, highlight=False)
-    videos = {
-        name: load_config(join(uri, "encoder"), "context_encoder")["architecture"].get("kind")
-        == "mixste"
+    videos = {  # an encoder of windows says of how many frames
+        name: "frames" in read_json(join(uri, "encoder", CONFIG))["architecture"]
         for name, uri in runs.items()
     }
     for video in sorted(set(videos.values())):
@@ -192,6 +192,26 @@ def _print_published(
             for row in rows:
                 table.add_row(*row)
             console.print(table)
+
+
+def _uncertainty_table(figures: dict[str, Any]) -> Table:
+    """Return coverage, energy score and sharpness of every method."""
+    title = "uncertainty: 50 % and 90 % ellipsoids per joint, before -> after recalibration"
+    head = ("method", "N", "hold % of 50", "hold % of 90", "50 % size mm", "energy score mm")
+    table = Table(*head, "as Gaussian mm", "oracle best of N mm", title=title)
+
+    def text(value: float | None, factor: float = 1.0) -> str:
+        return "-" if value is None else f"{factor * value:.1f}"
+
+    for name, part in ((CONTEXT, figures["context_encoder"]), *figures["runs"].items()):
+        pairs = [
+            f"{text(part[f'{key}_before'], factor)} -> {text(part[f'{key}_after'], factor)}"
+            for key, factor in (("coverage50", 100), ("coverage90", 100), ("sharpness_mm", 1))
+        ]
+        scores = ("energy_score_mm", "gaussian_energy_score_mm", "oracle_best_of_n_mpjpe_mm")
+        n = str(part["n_hypotheses"])
+        table.add_row(name, n, *pairs, *(text(part[key]) for key in scores))
+    return table
 
 
 def _named(uris: Sequence[str]) -> dict[str, str]:

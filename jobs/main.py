@@ -16,7 +16,9 @@ JOBS = {
     "train": "context encoder, mixtures with its depth, denoiser",
     "evaluate": "errors on the test split, report",
     "ablate": "many recipes side by side on the same poses, the paper's tables",
+    "compare": "evaluations side by side: paired differences with intervals",
     "serve": "answer requests over HTTP",
+    "import-checkpoint": "a run from the networks that DiffPose's authors released",
     "export-gmm": "DiffPose's own mixture file from a pose store",
     "import-gmm": "DiffPose's own mixture file as mixtures of a pose store",
     "human36m-videos": "sidecars for Human3.6M's own videos, so that a detector can look at them",
@@ -29,7 +31,7 @@ def main() -> int:
     """Dispatch to a job; every job is also ``python jobs/JOB.py`` with the same arguments."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
-        lines = [f"  {name:16s}{text}" for name, text in JOBS.items()]
+        lines = [f"  {name:19s}{text}" for name, text in JOBS.items()]
         sys.stdout.write(
             "usage: diffpose JOB [--config FILE] [key=value ...]\n\njobs:\n"
             + "\n".join(lines)

@@ -5,8 +5,8 @@ diffpose predict run=RUN_DIR video=VIDEO out=DIR
 diffpose predict run=RUN_DIR video=[a.mp4,b.mp4] out=DIR people.several=true detector.kind=vitpose
 diffpose predict run=RUN_DIR keypoints=FILE_OR_FOLDER width=1920 height=1080 fps=30 out=DIR
 
-Writes per person VIDEO_person_K.npz (poses, hypotheses, spread, keypoints, times) and .json (the
-same without hypotheses). Run again to go on where it stopped.
+Writes per person VIDEO_person_K.npz (poses, hypotheses, spread, covariances, keypoints, times) and
+.json (the same without hypotheses). Run again to go on where it stopped.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from diffpose.platform.prediction import file_names, make_predict_fn, people_of
 from diffpose.platform.progress import Progress
 from diffpose.platform.ray_session import ray_session
 from diffpose.platform.ray_stages import run_stages
+from diffpose.platform.recalibration import digest, load_recalibration
 from diffpose.platform.storage import absolute, exists, join, read_json
 from diffpose.preprocessing.detectors.bundled import BundledSettings
 from diffpose.preprocessing.detectors.choice import DetectorSettings
@@ -128,7 +129,8 @@ def predict(settings: PredictSettings) -> int:
         overrides = {} if settings.n_hypotheses is None else {"n_hypotheses": settings.n_hypotheses}
         question = json.dumps(
             {"weights": weights_digest(run), "sampling": {**config["sampling"], **overrides},
-             "seed": settings.seed}, sort_keys=True
+             "seed": settings.seed, "uncertainty": digest(load_recalibration(run))},
+            sort_keys=True,
         )  # fmt: skip
         rows = [
             {"clips": json.dumps([c.model_dump(mode="json") for c in person.clips]), "file": file}

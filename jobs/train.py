@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Train: context encoder, its contexts, mixtures with its depth, denoiser. Run again to go on.
+"""Train: context encoder, its contexts, mixtures, denoiser, its uncertainty. Run again to go on.
 
 diffpose train --config configs/train/frame_cpu.yaml store=STORE run=RUN_DIR
 diffpose train --config configs/train/frame_cpu.yaml store=STORE run=RUN_DIR stage=encoder
@@ -28,6 +28,7 @@ from diffpose.platform.checkpoint import (
     load_config,
 )
 from diffpose.platform.pose_store import PoseStore
+from diffpose.platform.recalibration_stage import recalibrate
 from diffpose.platform.storage import absolute, join, read_bytes, write_bytes
 from diffpose.platform.training import train_denoiser, train_encoder
 from diffpose.platform.training_settings import TrainSettings
@@ -69,6 +70,7 @@ def train(settings: TrainSettings) -> int:
             print(f"denoiser: already trained in {settings.run}")
         else:
             train_denoiser(settings, group, contexts)
+        recalibrate(settings.store, settings.run, settings.seed)
     return 0
 
 

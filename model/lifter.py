@@ -85,6 +85,18 @@ class Lifted:
     trajectory_mm: NDArray[np.float32]
     steps: tuple[int, ...]
 
+    def rows(self, which: NDArray[np.bool_]) -> Lifted:
+        """Return the frames where ``which`` (B,) is true."""
+        return Lifted(
+            self.pose_mm[which],
+            self.std_mm[which],
+            self.hypotheses_mm[which],
+            self.context_pose_mm[which],
+            self.root_mm[which],
+            self.trajectory_mm[:, which],
+            self.steps,
+        )
+
 
 def denoise_step(
     denoiser: nn.Module,

@@ -90,7 +90,7 @@ def load_encoder(uri: str) -> tuple[ContextEncoder, dict[str, Any]]:
     encoder = build_encoder(
         TypeAdapter(ContextEncoderConfig).validate_python(config["architecture"])
     )
-    _load_weights(encoder, uri)
+    load_weights(encoder, uri)
     return encoder.eval(), config
 
 
@@ -104,7 +104,7 @@ def load_denoiser(uri: str) -> tuple[Denoiser, dict[str, Any]]:
     denoiser = Denoiser(
         DenoiserConfig.model_validate(config["architecture"]), config["context_width"]
     )
-    _load_weights(denoiser, uri)
+    load_weights(denoiser, uri)
     return denoiser.eval(), config
 
 
@@ -162,6 +162,10 @@ def load_lifter(run_uri: str) -> tuple[Lifter, SamplingSettings, dict[str, Any]]
     Raises:
         RunError: a part is missing, damaged, or encoder and denoiser do not belong together.
     """
+    if _is_official(join(run_uri, "denoiser")):
+        from diffpose.platform.official_run import load_official  # which imports this module
+
+        return load_official(run_uri)
     encoder, _ = load_encoder(join(run_uri, "encoder"))
     denoiser, config = load_denoiser(join(run_uri, "denoiser"))
     digest = encoder_digest(join(run_uri, "encoder"))
@@ -180,7 +184,22 @@ def load_lifter(run_uri: str) -> tuple[Lifter, SamplingSettings, dict[str, Any]]
     return lifter, SamplingSettings.model_validate(config["sampling"]), config
 
 
-def _load_weights(module: torch.nn.Module, uri: str) -> None:
+def _is_official(uri: str) -> bool:
+    """Tell whether a denoiser is an imported one; what cannot be read is explained elsewhere."""
+    try:
+        return has_model(uri) and str(read_json(join(uri, CONFIG)).get("kind")).startswith(
+            "official"
+        )
+    except (ValueError, AttributeError):
+        return False
+
+
+def load_weights(module: torch.nn.Module, uri: str) -> None:
+    """Fill a network with the weights of a model folder.
+
+    Raises:
+        RunError: they are missing, damaged, or of another network.
+    """
     try:
         module.load_state_dict(safetensors.torch.load(_read_weights(uri)))
     except (SafetensorError, RuntimeError) as error:

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffpose.model.lifter import Lifter, SamplingSettings, row_seeds
+from diffpose.model.lifter import Lifted, Lifter, SamplingSettings, row_seeds
 from diffpose.model.metrics import align, joint_errors
 from diffpose.model.protocols import mpjve, n_mpjpe
+from diffpose.model.uncertainty import MOVING
 from diffpose.platform.checkpoint import load_lifter
 from diffpose.platform.clips import Clip
 from diffpose.platform.errors import StoreError
@@ -26,7 +27,16 @@ from diffpose.platform.observations import read_observations
 from diffpose.platform.pose_store import PoseStore, whole_clips
 from diffpose.platform.progress import Progress
 from diffpose.platform.ray_session import ray_session
+from diffpose.platform.recalibration import Recalibration, load_recalibration
 from diffpose.platform.storage import write_bytes
+from diffpose.platform.uncertainty_figures import (
+    PoseUncertainty,
+    from_columns,
+    measure_context,
+    measure_hypotheses,
+    summarise_uncertainty,
+    to_columns,
+)
 
 PROTOCOL = (
     "root-relative, camera frame, mm; all 17 joints (the root counts with error 0); plain mean "
@@ -46,12 +56,14 @@ class PoseErrors:
         aligned_mm: (n, 17), distances after similarity alignment.
         std_mm: (n, 17), predicted spread; NaN for a method that predicts none.
         pose_mm: (n, 17, 3), the predicted poses, root-relative, camera frame.
+        uncertainty: covariances, coverage and energy scores, if they were measured.
     """
 
     joint_mm: NDArray[np.float64]
     aligned_mm: NDArray[np.float64]
     std_mm: NDArray[np.float64]
     pose_mm: NDArray[np.float32]
+    uncertainty: PoseUncertainty | None = None
 
     @property
     def mpjpe_mm(self) -> NDArray[np.float64]:
@@ -97,6 +109,8 @@ def make_lift_fn(
 ) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Return a stage on rows {"first", "stop", "lengths"}: lifts whole clips with every run."""
     runs_json = json.dumps([runs, overrides])
+    # Read here, not kept by the processes: the file comes after the weights that they have loaded.
+    recalibrations = {name: load_recalibration(uri) for name, uri in runs.items()}
 
     def lift(row: dict[str, Any]) -> dict[str, Any]:
         torch.set_num_threads(1)
@@ -111,10 +125,11 @@ def make_lift_fn(
         seen = read_observations(store, first, stop)
         lengths, seeds = json.loads(row["lengths"]), row_seeds(seed, np.arange(first, stop))
         for name, (lifter, sampling) in _cached_lifters(runs_json).items():
-            lifted = lifter.lift(seen, sampling, seeds, lengths)
+            lifted = lifter.lift(seen, sampling, seeds, lengths).rows(known)
+            fitted = recalibrations[name]
             if f"{CONTEXT}/joint_mm" not in result:  # that of the first run
-                _add(result, CONTEXT, lifted.context_pose_mm[known], truth[known], None)
-            _add(result, name, lifted.pose_mm[known], truth[known], lifted.std_mm[known])
+                result |= context_columns(lifted.context_pose_mm, truth[known], fitted)
+            result |= run_columns(name, lifted, truth[known], sampling, fitted)
         return result
 
     return lift
@@ -144,6 +159,7 @@ def evaluate_runs(
     overrides: dict[str, Any],
     seed: int,
     workers: int | None,
+    most_poses: int | None = None,
 ) -> Evaluation:
     """Lift a split with every run and measure.
 
@@ -154,6 +170,7 @@ def evaluate_runs(
         overrides: of the runs' sampling settings.
         seed: of the hypotheses.
         workers: tasks at once; default all CPUs.
+        most_poses: of a larger split, ranges evenly spread over it that hold about so many.
 
     Raises:
         StoreError: the split is empty.
@@ -171,7 +188,9 @@ def evaluate_runs(
         {"first": first, "stop": stop, "lengths": json.dumps(lengths)}
         for first, stop, lengths in whole_clips(clips, _ROWS_PER_TASK)
     ]
-    progress = Progress("evaluate", sum(c.n_rows for c in clips), "poses")
+    if most_poses is not None:
+        ranges = ranges[:: -(-_n_rows(ranges) // most_poses)]
+    progress = Progress("evaluate", _n_rows(ranges), "poses")
     found: list[dict[str, Any]] = []
     with ray_session(workers):
         import ray.data
@@ -188,25 +207,33 @@ def evaluate_runs(
     if not found:
         raise StoreError(f"No pose of the {split} split of {store_uri!r} is known; see pose_3d.")
     found.sort(key=lambda row: int(row["rows"][0]))
-    return _collect(found, runs, clips)
+    return collect(found, runs, clips)
+
+
+def _n_rows(ranges: Sequence[dict[str, Any]]) -> int:
+    return sum(part["stop"] - part["first"] for part in ranges)
 
 
 def summarise(evaluation: Evaluation, name: str) -> dict[str, Any]:
     """Return a method's figures as JSON values."""
     errors = evaluation.methods[name]
+    mpjpe_mm, p_mpjpe_mm = errors.mpjpe_mm, errors.p_mpjpe_mm
+    actions, own = np.unique(evaluation.actions, return_inverse=True)
+    counts = np.bincount(own)
+    means = [np.bincount(own, weights=values) / counts for values in (mpjpe_mm, p_mpjpe_mm)]
     per_action = {
-        action: {
-            "mpjpe_mm": float(errors.mpjpe_mm[evaluation.actions == action].mean()),
-            "p_mpjpe_mm": float(errors.p_mpjpe_mm[evaluation.actions == action].mean()),
-            "n_poses": int((evaluation.actions == action).sum()),
+        str(action): {
+            "mpjpe_mm": float(means[0][i]),
+            "p_mpjpe_mm": float(means[1][i]),
+            "n_poses": int(counts[i]),
         }
-        for action in sorted(set(evaluation.actions.tolist()))
+        for i, action in enumerate(actions)
     }
     lengths = evaluation.stretches
     moving = bool((lengths > 1).any())
     return {
-        "mpjpe_mm": float(errors.mpjpe_mm.mean()),
-        "p_mpjpe_mm": float(errors.p_mpjpe_mm.mean()),
+        "mpjpe_mm": float(mpjpe_mm.mean()),
+        "p_mpjpe_mm": float(p_mpjpe_mm.mean()),
         "n_mpjpe_mm": float(n_mpjpe(errors.pose_mm, evaluation.truth_mm).mean()),
         "mpjve_mm_per_frame": mpjve(errors.pose_mm, evaluation.truth_mm, lengths)
         if moving
@@ -217,56 +244,85 @@ def summarise(evaluation: Evaluation, name: str) -> dict[str, Any]:
             for key in ("mpjpe_mm", "p_mpjpe_mm")
         },
         "per_action": per_action,
+        **({} if errors.uncertainty is None else summarise_uncertainty(errors.uncertainty)),
     }
 
 
-def _add(
-    result: dict[str, Any],
+def context_columns(
+    pose_mm: NDArray[np.float32], truth_mm: NDArray[np.float64], fitted: Recalibration | None
+) -> dict[str, Any]:
+    """Return what a task sends back of the context encoder's poses (n, 17, 3)."""
+    measured = measure_context(pose_mm, truth_mm, fitted)
+    return _columns(CONTEXT, pose_mm, truth_mm, None) | to_columns(CONTEXT, measured)
+
+
+def run_columns(
+    name: str,
+    lifted: Lifted,
+    truth_mm: NDArray[np.float64],
+    sampling: SamplingSettings,
+    fitted: Recalibration | None,
+) -> dict[str, Any]:
+    """Return what a task sends back of a run's answers: numbers per joint, no hypotheses."""
+    measured = measure_hypotheses(lifted.hypotheses_mm, truth_mm, sampling, fitted)
+    return _columns(name, lifted.pose_mm, truth_mm, lifted.std_mm) | to_columns(name, measured)
+
+
+def _columns(
     name: str,
     poses_mm: NDArray[np.float32],
     truth_mm: NDArray[np.float64],
     std_mm: NDArray[np.float32] | None,
-) -> None:
-    result[f"{name}/joint_mm"] = joint_errors(poses_mm, truth_mm)
-    result[f"{name}/aligned_mm"] = joint_errors(align(poses_mm, truth_mm), truth_mm)
-    result[f"{name}/pose_mm"] = poses_mm.astype(np.float32)
+) -> dict[str, Any]:
     unknown = np.full(poses_mm.shape[:2], np.nan)
-    result[f"{name}/std_mm"] = unknown if std_mm is None else std_mm.astype(np.float64)
+    return {
+        f"{name}/joint_mm": joint_errors(poses_mm, truth_mm),
+        f"{name}/aligned_mm": joint_errors(align(poses_mm, truth_mm), truth_mm),
+        f"{name}/pose_mm": poses_mm.astype(np.float32),
+        f"{name}/std_mm": unknown if std_mm is None else std_mm.astype(np.float64),
+    }
 
 
-def _collect(
+def collect(
     found: Sequence[dict[str, Any]], runs: dict[str, str], clips: Sequence[Clip]
 ) -> Evaluation:
-    parts = ("joint_mm", "aligned_mm", "std_mm", "pose_mm")
-    rows = np.concatenate([row["rows"] for row in found]).astype(np.int64)
+    """Join what the tasks sent back, in row order."""
+
+    def joined(column: str) -> NDArray[Any]:
+        return np.concatenate([np.asarray(row[column]) for row in found])
+
+    rows = joined("rows").astype(np.int64)
     starts = np.array([clip.first_row for clip in clips])
     own = np.searchsorted(starts, rows, side="right") - 1
-    truth = np.concatenate([np.asarray(row["truth_mm"]) for row in found])
     methods = {
         name: PoseErrors(
-            *(
-                np.concatenate([np.asarray(row[f"{name}/{part}"]) for row in found])
-                for part in parts
-            )
+            joined(f"{name}/joint_mm"),
+            joined(f"{name}/aligned_mm"),
+            joined(f"{name}/std_mm"),
+            joined(f"{name}/pose_mm"),
+            from_columns(name, found),
         )
         for name in (CONTEXT, *runs)
     }
     actions, ids = (np.array([getattr(c, name) for c in clips]) for name in ("action", "clip"))
-    return Evaluation(rows, actions[own], ids[own], truth, methods)
+    return Evaluation(rows, actions[own], ids[own], joined("truth_mm"), methods)
 
 
 def write_poses(uri: str, evaluation: Evaluation) -> None:
     """Write every pose with its errors as parquet, for later study.
 
     Columns: row, clip, action, truth_mm, and for each method NAME/mpjpe_mm, NAME/p_mpjpe_mm,
-    NAME/pose_mm (51 numbers: 17 joints, x y z, root-relative, camera frame).
+    NAME/pose_mm (51 numbers: 17 joints, x y z, root-relative, camera frame), NAME/covariance_mm2
+    (102 numbers: 17 joints, xx xy xz yy yz zz, as the method answers, recalibrated where that was
+    fitted), NAME/energy_score_mm (mean of the joints but the root) and
+    NAME/oracle_best_of_n_mpjpe_mm; NaN where a method has no such thing.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    def poses(values: NDArray[np.float32]) -> pa.Array:
+    def poses(values: NDArray[np.float32], width: int = 51) -> pa.Array:
         flat = pa.array(values.astype(np.float32).reshape(-1))
-        return pa.FixedSizeListArray.from_arrays(flat, 51)
+        return pa.FixedSizeListArray.from_arrays(flat, width)
 
     columns = {
         "row": pa.array(evaluation.rows),
@@ -278,6 +334,13 @@ def write_poses(uri: str, evaluation: Evaluation) -> None:
         columns[f"{name}/mpjpe_mm"] = pa.array(errors.mpjpe_mm)
         columns[f"{name}/p_mpjpe_mm"] = pa.array(errors.p_mpjpe_mm)
         columns[f"{name}/pose_mm"] = poses(errors.pose_mm)
+        measured = errors.uncertainty
+        if measured is not None:
+            columns[f"{name}/covariance_mm2"] = poses(measured.covariance_mm2, 102)
+            energy = measured.energy_mm[:, MOVING].mean(axis=1)
+            columns[f"{name}/energy_score_mm"] = pa.array(energy)
+            columns[f"{name}/oracle_best_of_n_mpjpe_mm"] = pa.array(measured.oracle_mm)
     buffer = io.BytesIO()
-    pq.write_table(pa.table(columns), buffer)
+    # Measured numbers repeat nowhere: dictionaries of them cost time and save nothing.
+    pq.write_table(pa.table(columns), buffer, use_dictionary=["clip", "action"])
     write_bytes(uri, buffer.getvalue())

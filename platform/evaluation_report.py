@@ -84,7 +84,12 @@ def write_report(
 
 def _method(name: str, part: dict[str, Any], note: str) -> MethodResult:
     per_action = {action: value["mpjpe_mm"] for action, value in part["per_action"].items()}
-    return MethodResult(name, part["mpjpe_mm"], part["p_mpjpe_mm"], per_action, note)
+    uncertainty = {
+        key: value
+        for key, value in part.items()
+        if key.startswith(("coverage", "sharpness", "energy", "gaussian", "oracle"))
+    }
+    return MethodResult(name, part["mpjpe_mm"], part["p_mpjpe_mm"], per_action, note, uncertainty)
 
 
 def _note(run_uri: str) -> str:

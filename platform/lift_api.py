@@ -85,6 +85,18 @@ class LiftResponse(BaseModel):
     std_mm: list[list[float]] = Field(
         description="[T, 17], root mean square distance of the hypotheses from their mean"
     )
+    covariance_mm2: list[list[list[list[float]]]] | None = Field(
+        None,
+        description="[T, 17, 3, 3], predicted covariance of each joint's error, camera frame; "
+        "recalibrated on known poses if calibrated is true; 0 for joint 0; null for one hypothesis",
+    )
+    ellipsoid_radius: dict[Literal["50", "90"], float] | None = Field(
+        None,
+        description="r for 50 and 90 %: the joint is in the ellipsoid "
+        "(x - pose)^T covariance^-1 (x - pose) <= r^2 so often",
+    )
+    calibrated: bool = Field(False, description="whether covariance and radii were recalibrated")
+    uncertainty_note: str = Field("", description="what they were fitted for, where that differs")
     root_mm: list[list[float]] = Field(description="[T, 3], estimated root in the camera frame")
     hypotheses_mm: list[list[list[list[float]]]] | None = Field(
         None, description="[T, N, 17, 3], when include_hypotheses was set"

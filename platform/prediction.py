@@ -20,6 +20,11 @@ from diffpose.platform.checkpoint import load_lifter
 from diffpose.platform.clips import Clip
 from diffpose.platform.observations import read_detections, read_observations
 from diffpose.platform.pose_store import JOINT_LAYOUT, PoseStore
+from diffpose.platform.recalibration import (
+    Predicted,
+    load_recalibration,
+    predict_uncertainty,
+)
 from diffpose.platform.storage import join, write_bytes, write_json
 
 
@@ -88,6 +93,7 @@ def make_predict_fn(
         person = Person(clips[0].source, clips[0].track, clips)
         store = PoseStore.open(store_uri)
         lifter, sampling = _lifter(run, json.dumps(overrides))
+        recalibration = load_recalibration(run)
         parts: list[dict[str, NDArray[Any]]] = []
         # clips are cut for storage: an encoder of windows sees across their borders
         seen = [read_detections(store, c.first_row, c.first_row + c.n_rows) for c in clips]
@@ -117,7 +123,10 @@ def make_predict_fn(
                 }
             )
         arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        write_person(out, row["file"], person, arrays, run, question)
+        uncertainty = predict_uncertainty(arrays["hypotheses_mm"], sampling, recalibration)
+        if uncertainty.covariance_mm2 is not None:
+            arrays["covariance_mm2"] = uncertainty.covariance_mm2.astype(np.float32)
+        write_person(out, row["file"], person, arrays, uncertainty, run, question)
         return {"file": row["file"], "frames": len(arrays["poses_mm"])}
 
     return predict
@@ -128,6 +137,7 @@ def write_person(
     file: str,
     person: Person,
     arrays: dict[str, NDArray[Any]],
+    uncertainty: Predicted,
     run: str,
     question: str,
 ) -> None:
@@ -162,6 +172,7 @@ def write_person(
             "n_hypotheses": int(arrays["hypotheses_mm"].shape[1]),
             "model": run,
             "question": question,
+            **uncertainty.to_answer(),
             **rounded,
         },
     )

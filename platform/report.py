@@ -12,6 +12,7 @@ from html import escape
 from diffpose.platform import report_sections as sections
 from diffpose.platform.report_data import Case, Curve, MethodResult, Report
 from diffpose.platform.report_style import CSS
+from diffpose.platform.report_uncertainty import uncertainty_section
 
 __all__ = ["Case", "Curve", "MethodResult", "Report", "render_html"]
 
@@ -27,6 +28,7 @@ def render_html(report: Report) -> str:
         sections.reverse_process_section(report.cases),
         sections.trainings_section(report.curves),
         sections.joints_section(report),
+        uncertainty_section(report.methods),
         sections.provenance_section(report),
     ]
     body = "\n".join(part for part in parts if part)

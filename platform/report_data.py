@@ -15,13 +15,17 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class MethodResult:
-    """Scores of one method on the evaluated poses; NaN stands for a score that is not known."""
+    """Scores of one method on the evaluated poses; NaN stands for a score that is not known.
+
+    ``uncertainty``: of uncertainty_figures.summarise_uncertainty, if it was measured.
+    """
 
     name: str
     mpjpe_mm: float
     p_mpjpe_mm: float
     per_action_mpjpe_mm: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
+    uncertainty: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,6 +21,11 @@ from diffpose.model.initial_distribution import Observations
 from diffpose.model.lifter import SamplingSettings, row_seeds
 from diffpose.platform.checkpoint import load_lifter
 from diffpose.platform.lift_api import LiftRequest, LiftResponse
+from diffpose.platform.recalibration import (
+    Predicted,
+    load_recalibration,
+    predict_uncertainty,
+)
 
 app = FastAPI(
     title="DiffPose at scale",
@@ -65,6 +70,7 @@ class Answer:
     std_mm: NDArray[np.float32]
     root_mm: NDArray[np.float32]
     hypotheses_mm: NDArray[np.float32]
+    uncertainty: Predicted
 
 
 class PoseModel:
@@ -74,6 +80,7 @@ class PoseModel:
         self.run = run_uri
         self.lifter, self.sampling, config = load_lifter(run_uri)
         self.sigma_cells = np.array(config["typical_sigma_cells"])
+        self.recalibration = load_recalibration(run_uri)
 
     def answer(self, questions: list[Question]) -> list[Answer]:
         """Lift all frames of all questions together, grouped by their N.
@@ -98,11 +105,13 @@ class PoseModel:
             lifted = self.lifter.lift(_joined(parts), sampling, np.concatenate(seeds), lengths)
             ends = np.cumsum(lengths)
             for i, start, stop in zip(members, [0, *ends[:-1]], ends, strict=True):
+                hypotheses = lifted.hypotheses_mm[start:stop]
                 answers[i] = Answer(
                     lifted.pose_mm[start:stop],
                     lifted.std_mm[start:stop],
                     lifted.root_mm[start:stop],
-                    lifted.hypotheses_mm[start:stop],
+                    hypotheses,
+                    predict_uncertainty(hypotheses, sampling, self.recalibration),
                 )
         return [answer for answer in answers if answer is not None]
 
@@ -162,6 +171,7 @@ class PoseApi:
             std_mm=answer.std_mm.tolist(),
             root_mm=answer.root_mm.tolist(),
             hypotheses_mm=answer.hypotheses_mm.tolist() if request.include_hypotheses else None,
+            **answer.uncertainty.to_answer(),
             n_hypotheses=answer.hypotheses_mm.shape[1],
             model=self.run,
         )

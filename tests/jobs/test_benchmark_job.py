@@ -16,6 +16,7 @@ FIGURES = {
     "preprocess": ["preprocess.heatmaps_to_store", "preprocess.two_workers"],
     "store": ["store.shuffled_small", "store.shuffled_factors"],
     "metrics": ["metrics.p_mpjpe"],
+    "denoiser": ["denoiser.inference", "denoiser.reverse_process", "denoiser.training_step"],
 }
 
 
@@ -39,6 +40,7 @@ def test_all_figures_are_measured_and_written(
         "memmap",
         "core-hours",
         "batched SVD",
+        "released layers",
         "CPU cores",
     ):
         assert words in printed

@@ -70,6 +70,15 @@ def test_lift(service: tuple[Command, str], small_store: str, small_run: str) ->
     spread = np.sqrt(((hypotheses - poses[:, None]) ** 2).sum(-1).mean(1))
     np.testing.assert_allclose(np.array(answer["std_mm"]), spread, atol=1e-2)
     np.testing.assert_array_equal(poses[:, 0], 0)
+    covariance = np.array(answer["covariance_mm2"])
+    assert covariance.shape == (3, 17, 3, 3)
+    assert (np.linalg.eigvalsh(covariance[:, 1:]) > 0).all()
+    assert answer["calibrated"] is True
+    assert "n_hypotheses 5, not 7" in answer["uncertainty_note"]
+    assert 0 < answer["ellipsoid_radius"]["50"] < answer["ellipsoid_radius"]["90"]
+    single = httpx.post(f"{url}/v1/lift", json={**asked, "n_hypotheses": 1}, timeout=60).json()
+    assert single["covariance_mm2"] is single["ellipsoid_radius"] is None
+    assert single["calibrated"] is False
     head, foot = JOINT_NAMES.index("Head"), JOINT_NAMES.index("RFoot")
     assert (poses[:, head, 1] < poses[:, foot, 1]).all()  # y points down
     wide = {**asked, "sigma_px": [[25.0] * 17] * 3}

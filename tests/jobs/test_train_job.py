@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
@@ -16,14 +17,17 @@ from processes import DIFFPOSE, Command, run_command
 
 from diffpose.jobs import evaluate as evaluate_job
 from diffpose.jobs.train import train
+from diffpose.model.energy_score import hypotheses_score
 from diffpose.model.lifter import row_seeds
 from diffpose.model.metrics import mpjpe
+from diffpose.model.uncertainty import mahalanobis_squared
 from diffpose.platform.checkpoint import load_denoiser, load_encoder, load_lifter
 from diffpose.platform.clips import read_clips, write_clips
 from diffpose.platform.config import validate
 from diffpose.platform.errors import RunError, StoreError
 from diffpose.platform.observations import read_observations
 from diffpose.platform.pose_store import PoseStore
+from diffpose.platform.recalibration import load_recalibration, predict_uncertainty
 from diffpose.platform.training import error_of_ours
 from diffpose.platform.training_settings import TrainSettings
 
@@ -67,6 +71,32 @@ def test_saved_weights_are_the_averaged_ones(small_run: str) -> None:
     for name, value in saved.items():
         torch.testing.assert_close(value, average[name], rtol=0, atol=0)
     assert any(not torch.equal(saved[name], raw[name]) for name in saved)
+
+
+def test_a_run_without_recalibration_still_answers(
+    ray_local: None, small_run: str, small_store: str, tmp_path: Path
+) -> None:
+    """Older runs have none; training again fits it and nothing else."""
+    run = tmp_path / "older"
+    shutil.copytree(small_run, run, ignore=shutil.ignore_patterns("ray", "evaluation"))
+    (run / "denoiser" / "uncertainty.json").unlink()
+    target = tmp_path / "older.json"
+    arguments = [f"run={run}", f"store={small_store}", "--json", str(target)]
+    assert evaluate_job.main(arguments) == 0
+    figures = json.loads(target.read_text())
+    assert not figures["calibrated"]
+    assert 0 < figures["coverage50"] == figures["coverage50_before"] < 1
+    assert figures["coverage50_after"] is None
+    assert figures["context_encoder"]["coverage50"] is None
+
+    recipe = {**SMALL_NETWORKS, "store": small_store, "run": str(run), "workers": 2}
+    assert train(validate(TrainSettings, recipe)) == 0
+    fitted, original = load_recalibration(str(run)), load_recalibration(small_run)
+    assert fitted is not None
+    assert original is not None
+    assert fitted.to_json() == original.to_json()
+    assert fitted.n_hypotheses == 5
+    assert fitted.split == "validation"
 
 
 def test_a_finished_run_is_not_trained_again(
@@ -133,11 +163,18 @@ def test_evaluation_is_repeatable_and_right(
     assert figures[0]["mpjpe_mm"] != figures[2]["mpjpe_mm"]
     for key in ("p_mpjpe_mm", "per_action", "context_encoder", "n_poses", "protocol", "seed"):
         assert key in figures[0]
+    assert figures[0]["calibrated"]
+    assert figures[0]["coverage90_after"] == figures[0]["coverage90"]
+    context = figures[0]["context_encoder"]  # calibrated on other motions; these are too few
+    assert 0 < context["coverage50"] < context["coverage90"] < 1
+    assert context["coverage90_before"] is None
 
     # the same number without Ray, clip by clip
     store = PoseStore.open(small_store)
     lifter, sampling, _ = load_lifter(small_run)
-    errors, context_errors = [], []
+    errors, context_errors, energies, best, inside = [], [], [], [], []
+    recalibration = load_recalibration(small_run)
+    assert recalibration is not None
     for clip in store.clips("test"):
         rows = np.arange(clip.first_row, clip.first_row + clip.n_rows)
         seen = read_observations(store, rows[0], rows[-1] + 1)
@@ -145,11 +182,27 @@ def test_evaluation_is_repeatable_and_right(
         truth = store.read("pose_3d", rows[0], rows[-1] + 1)
         errors.append(mpjpe(lifted.pose_mm, truth))
         context_errors.append(mpjpe(lifted.context_pose_mm, truth))
+        energies.append(hypotheses_score(lifted.hypotheses_mm, truth)[0][:, 1:])
+        one_by_one = np.swapaxes(lifted.hypotheses_mm, 0, 1)
+        best.append(np.min([mpjpe(hypothesis, truth) for hypothesis in one_by_one], axis=0))
+        predicted = predict_uncertainty(lifted.hypotheses_mm, sampling, recalibration)
+        assert predicted.radii is not None
+        assert predicted.covariance_mm2 is not None
+        distance = mahalanobis_squared(truth - lifted.pose_mm, predicted.covariance_mm2)
+        inside.append(distance[:, 1:] <= predicted.radii[0.5] ** 2)
     assert figures[0]["n_poses"] == len(np.concatenate(errors))
     assert figures[0]["mpjpe_mm"] == pytest.approx(np.concatenate(errors).mean(), abs=0.01)
-    context = np.concatenate(context_errors).mean()
-    assert figures[0]["context_encoder"]["mpjpe_mm"] == pytest.approx(context, abs=0.01)
+    alone = np.concatenate(context_errors).mean()
+    assert context["mpjpe_mm"] == pytest.approx(alone, abs=0.01)
+    assert figures[0]["energy_score_mm"] == pytest.approx(np.concatenate(energies).mean(), abs=0.01)
+    found = figures[0]["oracle_best_of_n_mpjpe_mm"]
+    assert found == pytest.approx(np.concatenate(best).mean(), abs=0.01)
+    assert figures[0]["coverage50"] == pytest.approx(np.concatenate(inside).mean(), abs=0.002)
+    poses = pq.read_table(Path(small_run) / "evaluation" / "poses.parquet")
+    covariance = np.array(poses["diffpose/covariance_mm2"].to_pylist()).reshape(-1, 17, 6)
+    assert (covariance[:, 1:, [0, 3, 5]] > 0).all()
     report = (Path(small_run) / "evaluation" / "report.html").read_text()
+    assert "Energy score" in report
     assert f"{figures[2]['mpjpe_mm']:.1f}" in report
     assert "reverse process" in report
 
@@ -187,6 +240,11 @@ def test_baselines_share_the_encoder_and_stand_beside(
     found = json.loads(target.read_text())
     assert set(found["runs"]) == {"diffpose", "stand-diff", "baseline-a"}
     assert found["runs"]["diffpose"]["mpjpe_mm"] == found["mpjpe_mm"]
+    one_step = found["runs"]["baseline-a"]  # one answer: the Gaussian of its errors
+    assert one_step["n_hypotheses"] == 1
+    assert one_step["coverage90_before"] is None
+    assert 0 < one_step["coverage50"] < one_step["coverage90"] < 1
+    assert one_step["gaussian_energy_score_mm"] < one_step["energy_score_mm"]
     assert len({part["mpjpe_mm"] for part in found["runs"].values()}) == 3
     printed = capsys.readouterr().out
     assert "stand-diff" in printed

@@ -1,0 +1,111 @@
+"""Recipes side by side on a window encoder: trained, evaluated, tabled, and not done twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diffpose.jobs.ablate import ablate
+from diffpose.model.lifter import row_seeds
+from diffpose.model.metrics import mpjpe
+from diffpose.platform.ablation import AblationSettings
+from diffpose.platform.checkpoint import load_lifter
+from diffpose.platform.config import validate
+from diffpose.platform.errors import RunError
+from diffpose.platform.observations import read_observations
+from diffpose.platform.pose_store import PoseStore
+
+pytestmark = pytest.mark.cluster
+
+SMALL = {"width": 8, "n_blocks": 1, "n_heads": 2, "n_visited_steps": 2}
+RECIPE = {
+    "preprocess": {
+        "source": {"kind": "mocap", "poses_per_second": 10},
+        "cameras": {"count": 1},
+        "workers": 2,
+    },
+    "encoders": {
+        "video": {
+            "context_encoder": {
+                "kind": "mixste",
+                "frames": 8,
+                "width": 16,
+                "depth": 1,
+                "n_heads": 2,
+            },
+            "encoder_training": {"epochs": 2, "batch_size": 64},
+        }
+    },
+    "base": {
+        "denoiser": SMALL,
+        "denoiser_training": {"epochs": 1, "batch_size": 64},
+        "mixture": {"n_kernels": 1, "n_draws": 100},
+        "sampling": {"n_hypotheses": 2},
+        "validation_poses": 50,
+    },
+    "recipes": {"default": {}, "baseline_a": {"denoiser": {"process": "single_step"}}},
+    "rows": {"video": ["default", "baseline_a"]},
+    "seeds": [3],
+    "sweeps": {
+        "N": {
+            "encoder": "video",
+            "recipe": "default",
+            "setting": "n_hypotheses",
+            "values": [1, 2],
+        }
+    },
+}
+
+
+def test_an_ablation_from_motion_to_tables(
+    ray_local: None, motion_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {**RECIPE, "motion": str(motion_folder), "folder": str(tmp_path)}
+    assert ablate(validate(AblationSettings, given)) == 0
+    found = json.loads((tmp_path / "ablation.json").read_text())
+    assert set(found["video"]) == {"context_encoder", "default", "baseline_a"}
+    assert found["sweeps"]["N"]["mpjpe_mm"]["2"] == [found["video"]["default"]["mpjpe_mm"]]
+    assert "Encoder video" in (tmp_path / "ablation.html").read_text()
+
+    # the same figure without Ray: windows run over each clip alone
+    store = PoseStore.open(str(tmp_path / "store"))
+    lifter, sampling, _ = load_lifter(str(tmp_path / "video" / "seed_3" / "default"))
+    errors = []
+    for clip in store.clips("test"):
+        rows = np.arange(clip.first_row, clip.first_row + clip.n_rows)
+        seen = read_observations(store, rows[0], rows[-1] + 1)
+        lifted = lifter.lift(seen, sampling, row_seeds(3, rows), [clip.n_rows])
+        errors.append(mpjpe(lifted.pose_mm, store.read("pose_3d", rows[0], rows[-1] + 1)))
+    mean = np.concatenate(errors).mean()
+    assert found["video"]["default"]["mpjpe_mm"] == pytest.approx(mean, abs=0.01)
+
+    # stored contexts are what the encoder says of each clip
+    (group,) = list(store.group["contexts"].group_keys())
+    clip = store.clips("train")[0]
+    rows = (clip.first_row, clip.first_row + clip.n_rows)
+    detections = read_observations(store, *rows).detections()
+    features, pose_mm = lifter.encoder.poses_mm(detections.rays, [clip.n_rows])
+    stored = store.read(f"contexts/{group}/pose_mm", *rows)
+    np.testing.assert_allclose(stored, pose_mm.detach(), atol=0.01)
+    stored = store.read(f"contexts/{group}/features", *rows).astype(np.float32)
+    np.testing.assert_allclose(stored, features.detach(), atol=0.01)
+    mirrored = store.read(f"contexts/{group}/mirrored_pose_mm", *rows)
+    assert np.isfinite(mirrored).all()
+    assert np.abs(mirrored - stored[..., :3]).max() > 1
+
+    capsys.readouterr()
+    assert ablate(validate(AblationSettings, given)) == 0
+    again = capsys.readouterr().out
+    assert "denoiser: 2 of 2 trained before" in again
+    assert json.loads((tmp_path / "ablation.json").read_text()) == found
+
+    # one that fails does not take the others along
+    bad = {"denoiser_training": {"learning_rate": 1e30, "batch_size": 4, "mirror": False}}
+    recipes = {**RECIPE["recipes"], "bad": bad, "steps_1": {"denoiser": {"n_visited_steps": 1}}}
+    rows = {"video": ["default", "baseline_a", "bad", "steps_1"]}
+    with pytest.raises(RunError, match=r"(?s)1 of 2 trainings failed.*bad: .*loss is"):
+        ablate(validate(AblationSettings, {**given, "recipes": recipes, "rows": rows}))
+    assert (tmp_path / "video" / "seed_3" / "steps_1" / "denoiser" / "config.json").exists()

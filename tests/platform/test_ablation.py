@@ -1,0 +1,123 @@
+"""What an ablation is told and what it tells, without training."""
+
+from __future__ import annotations
+
+import pytest
+
+from diffpose.platform.ablation import AblationSettings
+from diffpose.platform.ablation_report import write_report
+from diffpose.platform.ablation_tables import as_json, markdown, mean_rows
+from diffpose.platform.config import read_yaml, validate
+from diffpose.platform.errors import ConfigError
+from diffpose.platform.evaluation import CONTEXT
+
+RECIPE = {
+    "motion": "motion",
+    "folder": "folder",
+    "encoders": {"frame": {"context_encoder": {"width": 16}}},
+    "base": {"denoiser": {"width": 8}, "denoiser_training": {"epochs": 9}},
+    "recipes": {"default": {}, "m1": {"mixture": {"n_kernels": 1}, "denoiser": {"n_blocks": 1}}},
+    "rows": {"frame": ["default", "m1"]},
+    "profiles": {"small": {"base": {"denoiser_training": {"epochs": 2}}, "seeds": [7]}},
+}
+
+
+def settings(**changes: object) -> AblationSettings:
+    return validate(AblationSettings, {**RECIPE, **changes})
+
+
+def test_a_recipe_departs_from_the_base_and_shares_encoder_and_mixtures() -> None:
+    made = settings()
+    one, other = (made.denoiser_run("frame", name, 1) for name in ("default", "m1"))
+    assert (one.denoiser.width, one.denoiser.n_blocks) == (8, 3)
+    assert (other.denoiser.width, other.denoiser.n_blocks) == (8, 1)
+    assert one.denoiser_training.epochs == other.denoiser_training.epochs == 9
+    assert one.encoder == other.encoder == made.encoder_run("frame", 1).run
+    assert one.seed == made.encoder_run("frame", 1).seed == 1
+    assert made.encoder_run("frame", 1).context_encoder.width == 16
+    # kernels of another number are other mixtures, of another seed as well
+    names = {one.mixtures, other.mixtures, made.denoiser_run("frame", "default", 0).mixtures}
+    assert len(names) == 3
+
+
+def test_a_profile_departs_from_the_file() -> None:
+    small = settings(profile="small").resolved()
+    assert small.seeds == [7]
+    assert small.denoiser_run("frame", "default", 7).denoiser_training.epochs == 2
+    assert small.denoiser_run("frame", "default", 7).denoiser.width == 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rows": {"video": ["default"]}}, "names the encoder 'video'"),
+        ({"rows": {"frame": ["defualt"]}}, r"\['defualt'\], which recipes= lacks"),
+        ({"profile": "tiny"}, "'tiny' is not one of full, small"),
+        ({"only": ["none"]}, r"only names \['none'\]"),
+    ],
+)
+def test_names_that_do_not_exist_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        settings(**changes)
+
+
+def test_a_recipe_that_is_no_training_is_named() -> None:
+    made = settings(recipes={"default": {"denoiser": {"widht": 4}}, "m1": {}})
+    with pytest.raises(ConfigError, match=r"(?s)frame/default: .*width"):
+        made.denoiser_run("frame", "default", 0)
+
+
+def evaluation(context: float, default: float) -> dict[str, dict[str, float | None]]:
+    return {
+        CONTEXT: {"mpjpe_mm": context, "p_mpjpe_mm": 50.0, "coverage50": None},
+        "default": {"mpjpe_mm": default, "p_mpjpe_mm": 40.0, "coverage50": 0.5},
+    }
+
+
+def test_rows_are_means_over_the_seeds_with_their_spread() -> None:
+    context, default = mean_rows([evaluation(80.0, 72.0), evaluation(100.0, 92.0)])
+    assert (context.mean("mpjpe_mm"), context.spread("mpjpe_mm")) == (90.0, 10.0)
+    assert default.mean("ratio") == pytest.approx((0.9 + 0.92) / 2)  # seed by seed
+    assert default.text("mpjpe_mm") == "82.00 ± 10.00"
+    assert context.text("coverage50") == "-"
+    figures = as_json({"frame": [context, default]}, {"frame": ["default", "m1"]})
+    assert figures["frame"]["context_encoder"]["mpjpe_mm"] == 90.0
+    assert figures["frame"]["context_encoder"]["coverage50"] is None
+    assert figures["frame"]["default"]["coverage50"] == 0.5
+    assert figures["frame"]["default"]["mpjpe_mm_of_seeds"] == [72.0, 92.0]
+    assert "m1" not in figures["frame"]
+    lines = markdown([context, default], ["default"], {"default": "DiffPose"})
+    assert lines[-1].startswith("| DiffPose | 82.00 ± 10.00 | 40.00 ± 0.00 | 0.910")
+
+
+def test_a_method_that_one_seed_lacks_has_no_row() -> None:
+    half = evaluation(80.0, 72.0)
+    del half["default"]
+    assert [row.name for row in mean_rows([evaluation(80.0, 72.0), half])] == [CONTEXT]
+    assert mean_rows([]) == []
+
+
+def test_the_page_shows_tables_and_sweeps(tmp_path) -> None:
+    made = settings(
+        folder=str(tmp_path), tables={"Table 5": {"encoder": "frame", "recipes": ["default"]}}
+    )
+    rows = {"frame": mean_rows([evaluation(80.0, 72.0), evaluation(100.0, 92.0)])}
+    sweep = {"encoder": "frame", "recipe": "default", "setting": "n_hypotheses"}
+    sweeps = {"Figure 4": {**sweep, "mpjpe_mm": {"1": [75.0, 77.0], "5": [70.0, 72.0]}}}
+    page = (tmp_path / "ablation.html").read_text() if write_report(
+        made, rows, sweeps, "protocol <x>"
+    ) else ""  # fmt: skip
+    for text in ("82.00 ± 10.00", "Table 5", "Figure 4", "76.00", "71.00", "protocol &lt;x&gt;"):
+        assert text in page
+    assert page.count("<svg") == 3
+
+
+def test_the_open_benchmark_is_an_ablation_of_trainings() -> None:
+    values = read_yaml("configs/benchmark/open_mocap.yaml")
+    made = validate(AblationSettings, {**values, "motion": "m", "folder": "f"})
+    for profile in ("full", *made.profiles):
+        resolved = made.model_copy(update={"profile": profile}).resolved()
+        for encoder, recipes in resolved.rows.items():
+            resolved.encoder_run(encoder, 0)
+            for recipe in recipes:
+                resolved.denoiser_run(encoder, recipe, 0)
