@@ -3,6 +3,7 @@
 
 diffpose evaluate run=RUN_DIR store=STORE
 diffpose evaluate run=RUN_DIR store=STORE compare=[RUN_2,RUN_3] --json FILE
+diffpose evaluate run=RUN_DIR store=STORE --table      # under the published rows
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from diffpose.jobs import command_line
+from diffpose.platform.checkpoint import CONFIG
 from diffpose.platform.config import Settings, to_yaml
 from diffpose.platform.errors import ConfigError
 from diffpose.platform.evaluation import (
@@ -34,7 +36,10 @@ from diffpose.platform.evaluation import (
     write_poses,
 )
 from diffpose.platform.evaluation_report import write_report
-from diffpose.platform.storage import absolute, join, write_bytes, write_json
+from diffpose.platform.pose_store import PoseStore
+from diffpose.platform.protocol_figures import protocol_figures
+from diffpose.platform.published_table import check_comparable, grids
+from diffpose.platform.storage import absolute, join, read_json, write_bytes, write_json
 
 
 class EvaluateSettings(Settings):
@@ -50,6 +55,9 @@ class EvaluateSettings(Settings):
     workers: int | None = Field(None, ge=1, description="actors at once; default: all CPUs")
     output: str | None = Field(None, description="folder of the report; default RUN/evaluation")
     json_file: str | None = Field(None, description="write the figures there too (--json FILE)")
+    table: bool = Field(
+        False, description="print the paper's tables with our row under them (--table)"
+    )
 
     @field_validator("compare", mode="before")
     @classmethod
@@ -78,11 +86,19 @@ def evaluate(settings: EvaluateSettings) -> None:
         )
         if value is not None
     }
+    dataset = PoseStore.open(store).attributes.get("dataset", {})
+    if settings.table:
+        check_comparable(dataset)
     evaluation = evaluate_runs(
         store, runs, settings.split, overrides, settings.seed, settings.workers
     )
     figures = describe(settings, runs, evaluation)
+    for name, part in ((CONTEXT, figures["context_encoder"]), *figures["runs"].items()):
+        part["protocol_figures"] = protocol_figures(dataset, evaluation, name)
+    figures["protocol_figures"] = figures["runs"][figures["run"]]["protocol_figures"]
     print_table(figures)
+    if settings.table:
+        _print_published(dataset, runs, figures)
     folder = absolute(settings.output or join(settings.run, "evaluation"))
     write_json(join(folder, "evaluation.json"), figures)
     write_poses(join(folder, "poses.parquet"), evaluation)
@@ -143,7 +159,39 @@ def print_table(figures: dict[str, Any]) -> None:
     ]
     actions.add_row("mean of the actions", "", *[f"{value:.2f}" for value in means])
     console.print(actions)
+    if figures["protocol_figures"] is not None:
+        _print_sequences(console, figures)
     console.print(f"protocol: {figures['protocol']}")
+
+
+def _print_sequences(console: Console, figures: dict[str, Any]) -> None:
+    """Print PCK, AUC and MPJPE of each sequence and method."""
+    methods = {CONTEXT: figures["context_encoder"], **figures["runs"]}
+    head = [f"{name}: PCK / AUC / MPJPE mm" for name in methods]
+    table = Table("sequence", "frames", *head, title=figures["protocol_figures"]["protocol"])
+    for sequence, own in figures["protocol_figures"]["sequences"].items():
+        found = [m["protocol_figures"]["sequences"][sequence] for m in methods.values()]
+        cells = [f"{f['pck']:.1f} / {f['auc']:.1f} / {f['mpjpe_mm']:.1f}" for f in found]
+        table.add_row(sequence, f"{own['n_frames']:.0f}", *cells)
+    console.print(table)
+
+
+def _print_published(
+    dataset: dict[str, Any], runs: dict[str, str], figures: dict[str, Any]
+) -> None:
+    """Print the paper's tables with our rows, for single frames and for windows apart."""
+    console = Console(width=None if sys.stdout.isatty() else 170, highlight=False)
+    videos = {  # an encoder of windows says of how many frames
+        name: "frames" in read_json(join(uri, "encoder", CONFIG))["architecture"]
+        for name, uri in runs.items()
+    }
+    for video in sorted(set(videos.values())):
+        own = {name: figures["runs"][name] for name in runs if videos[name] == video}
+        for title, head, rows in grids(dataset, own, video=video):
+            table = Table(*head, title=title)
+            for row in rows:
+                table.add_row(*row)
+            console.print(table)
 
 
 def _uncertainty_table(figures: dict[str, Any]) -> Table:

@@ -1,9 +1,10 @@
 #!/usr/bin/env python
-"""Say what a pose store holds: clips, rows, fields, units, splits, mixtures.
+"""Say what a pose store holds: clips, rows, fields, units, splits, mixtures; or check a source.
 
 diffpose inspect store=STORE
 diffpose inspect store=STORE --json FILE
 diffpose inspect store=STORE --clip ID --out sheet.png      # or film.mp4
+diffpose inspect source.kind=human36m source.uri=FOLDER      # what is there, and is it right
 """
 
 from __future__ import annotations
@@ -21,23 +22,28 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 from rich.console import Console
 from rich.table import Table
 
 from diffpose.jobs import command_line
+from diffpose.jobs.inspect_source import inspect_source
 from diffpose.platform.clips import Clip
 from diffpose.platform.config import Settings
 from diffpose.platform.pose_store import PoseStore
 from diffpose.platform.storage import absolute, exists, join, read_json, write_json
+from diffpose.preprocessing.settings import SourceSettings
 
 _SAMPLE_ROWS = 4096
 
 
 class InspectSettings(Settings):
-    """What a pose store holds."""
+    """What a pose store holds, or whether a source's files are what they should be."""
 
-    store: str = Field(description="pose store: local path or fsspec URI")
+    store: str | None = Field(None, description="pose store: local path or fsspec URI")
+    source: SourceSettings | None = Field(
+        None, description="instead of a store: recordings to check, as preprocess takes them"
+    )
     json_file: str | None = Field(None, description="write the same as JSON (--json FILE)")
     clip: str | None = Field(
         None, description="draw this clip (--clip ID; the first letters of the id are enough)"
@@ -49,6 +55,12 @@ class InspectSettings(Settings):
     mixtures: str | None = Field(
         None, description="mixture group to draw as ellipses; default: the first complete one"
     )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> InspectSettings:
+        if (self.store is None) == (self.source is None):
+            raise ValueError("give either store= or source.uri= (with source.kind=)")
+        return self
 
 
 def describe_store(store: PoseStore) -> dict[str, Any]:
@@ -88,11 +100,14 @@ def describe_store(store: PoseStore) -> dict[str, Any]:
     }
 
 
-def inspect(settings: InspectSettings) -> None:
-    """Print and save the description, or draw a clip."""
+def inspect(settings: InspectSettings) -> int:
+    """Print and save the description, draw a clip, or check a source; returns the exit status."""
+    if settings.source is not None:
+        return inspect_source(settings.source, settings.json_file)
+    assert settings.store is not None
     if settings.clip is not None:
-        draw_clip(settings, settings.clip)
-        return
+        draw_clip(settings, settings.store, settings.clip)
+        return 0
     found = describe_store(PoseStore.open(settings.store))
     if settings.json_file:
         write_json(settings.json_file, found)
@@ -118,9 +133,10 @@ def inspect(settings: InspectSettings) -> None:
     for what in ("failed", "unreadable", "damaged"):
         for name, error in found[what].items():
             console.print(f"{what}: {name}: {error}", style="red", markup=False)
+    return 0
 
 
-def draw_clip(settings: InspectSettings, name: str) -> None:
+def draw_clip(settings: InspectSettings, store_uri: str, name: str) -> None:
     """Write a contact sheet or a film of one clip.
 
     Raises:
@@ -128,7 +144,7 @@ def draw_clip(settings: InspectSettings, name: str) -> None:
     """
     from diffpose.preprocessing import pictures
 
-    store = PoseStore.open(settings.store)
+    store = PoseStore.open(store_uri)
     clip = pictures.find_clip(store, name)
     group = settings.mixtures
     if group is None:

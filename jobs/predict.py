@@ -1,8 +1,9 @@
 #!/usr/bin/env python
-"""Videos in, 3D poses with their uncertainty out, as files.
+"""Videos, or keypoint files alone, in; 3D poses with their uncertainty out, as files.
 
 diffpose predict run=RUN_DIR video=VIDEO out=DIR
 diffpose predict run=RUN_DIR video=[a.mp4,b.mp4] out=DIR people.several=true detector.kind=vitpose
+diffpose predict run=RUN_DIR keypoints=FILE_OR_FOLDER width=1920 height=1080 fps=30 out=DIR
 
 Writes per person VIDEO_person_K.npz (poses, hypotheses, spread, covariances, keypoints, times) and
 .json (the same without hypotheses). Run again to go on where it stopped.
@@ -22,7 +23,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from diffpose.jobs import command_line
 from diffpose.jobs.preprocess import print_summary, with_absolute_uris
@@ -44,18 +45,31 @@ from diffpose.preprocessing.videos.settings import PeopleSettings
 
 
 class PredictSettings(Settings):
-    """Lift the people of videos with a trained run. Restartable."""
+    """Lift the people of videos or keypoint files with a trained run. Restartable."""
 
     run: str = Field(description="run directory with a trained model")
-    video: str | list[str] = Field(description="file, folder, pattern with *, or a list of these")
+    video: str | list[str] | None = Field(
+        None, description="file, folder, pattern with *, or a list of these"
+    )
+    keypoints: str | None = Field(
+        None, description="instead of videos: file or folder of keypoints (source.kind=keypoints)"
+    )
+    width: int | None = Field(None, ge=1, description="of the keypoints' images, px")
+    height: int | None = Field(None, ge=1, description="of the keypoints' images, px")
     out: str = Field(description="folder for the results; the detections are kept in OUT/store")
-    fps: float | None = Field(None, gt=0, description="thin out to this rate; default: all frames")
+    fps: float | None = Field(
+        None,
+        gt=0,
+        description="videos: thin out to this rate; default: all "
+        "frames. Keypoints: the files' frames per second; default 30",
+    )
     focal_px: float | None = Field(
         None, gt=0, description="focal length; default: the sidecar's, or 1.145 x the longer side"
     )
     people: PeopleSettings = Field(PeopleSettings(), description="whom to follow")
     detector: DetectorSettings = Field(
-        BundledSettings(), description="kind=bundled, vitpose, onnx or recorded"
+        BundledSettings(),
+        description="kind=bundled, vitpose, onnx or recorded; with keypoints= recorded",
     )
     calibration: str | None = Field(None, description="file of diffpose calibrate")
     n_hypotheses: int | None = Field(None, ge=1, le=1000, description="N; default: the run's own")
@@ -63,12 +77,35 @@ class PredictSettings(Settings):
     seed: int = Field(0, ge=0, description="of the hypotheses")
     workers: int | None = Field(None, ge=1, description="tasks at once; default: all CPUs")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _recorded_keypoints(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("keypoints") is None:
+            return values
+        detector = values.get("detector", {})
+        if isinstance(detector, dict):
+            own = {"kind": "recorded", **detector, "uri": values["keypoints"]}
+            return {**values, "detector": own}
+        return values
+
+    @model_validator(mode="after")
+    def _videos_or_keypoints(self) -> PredictSettings:
+        if (self.video is None) == (self.keypoints is None):
+            raise ValueError("give either video= or keypoints=")
+        if self.keypoints is not None and (self.width is None or self.height is None):
+            raise ValueError("keypoints= needs width= and height=, the size of their images in px")
+        return self
+
 
 def predict(settings: PredictSettings) -> int:
     """Detect, lift, write; returns the exit status."""
     run, out = absolute(settings.run), absolute(settings.out)
     config = load_lifter(run)[2]  # says what is wrong before any video is decoded
     source: dict[str, Any] = {"kind": "videos", "uri": settings.video, "fps": settings.fps}
+    if settings.keypoints is not None:
+        size = {"width": settings.width, "height": settings.height}
+        source = {"kind": "keypoints", "uri": settings.keypoints, "fps": settings.fps or 30.0}
+        source.update(size)
     recipe = {
         "source": {**source, "focal_px": settings.focal_px},
         "store": join(out, "store"),
@@ -86,7 +123,9 @@ def predict(settings: PredictSettings) -> int:
         people = people_of(store.clips())
         if not people:
             reasons = "; ".join(f"{name}: {why}" for name, why in summary.failed.items())
-            raise SourceError(f"Nobody could be followed in {settings.video!r}. {reasons}")
+            raise SourceError(
+                f"Nobody could be followed in {settings.video or settings.keypoints!r}. {reasons}"
+            )
         overrides = {} if settings.n_hypotheses is None else {"n_hypotheses": settings.n_hypotheses}
         question = json.dumps(
             {"weights": weights_digest(run), "sampling": {**config["sampling"], **overrides},

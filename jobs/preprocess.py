@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from diffpose.jobs import command_line
 from diffpose.platform.storage import absolute
+from diffpose.preprocessing.detectors.recorded import RecordedSettings
 from diffpose.preprocessing.pipeline import Summary, detect
 from diffpose.preprocessing.refinement import fit_mixtures
 from diffpose.preprocessing.settings import PreprocessSettings
@@ -59,6 +60,9 @@ def with_absolute_uris(settings: S) -> S:
     uri = settings.source.uri
     found = [absolute(one) for one in uri] if isinstance(uri, list) else absolute(uri)
     update: dict[str, Any] = {"source": settings.source.model_copy(update={"uri": found})}
+    if isinstance(settings.detector, RecordedSettings):
+        where = absolute(settings.detector.uri)
+        update["detector"] = settings.detector.model_copy(update={"uri": where})
     if settings.store:
         update["store"] = absolute(settings.store)
     if settings.calibration:

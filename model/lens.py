@@ -86,3 +86,29 @@ class Lens:
             rays = rays - moved / safe[..., None]
         result: Array = rays * self.focal_px + self.centre_px
         return result
+
+    def straightened_crops(self, crops: Array, cells: tuple[int, int]) -> Array:
+        """Return crops (n, 4) of a grid where a camera without distortion would have them.
+
+        A crop (x0, y0, w, h) of rows x columns cells is moved and scaled so that its middle and its
+        width and height through the middle are right; within a person's crop what is left is the
+        bend of the lens over it, a pixel or two.
+
+        Args:
+            crops: corner and cell size, px.
+            cells: rows and columns.
+        """
+        rows, columns = cells
+        corner, size = np.asarray(crops[:, :2], float), crops[:, 2:] * np.array([columns, rows])
+        middle = corner + size / 2
+        across = size * np.array([0.5, 0.0])
+        down = size * np.array([0.0, 0.5])
+        left, right = self.straightened(middle - across), self.straightened(middle + across)
+        top, bottom = self.straightened(middle - down), self.straightened(middle + down)
+        width, height = (right - left)[:, 0], (bottom - top)[:, 1]
+        centre = self.straightened(middle)
+        straight = np.stack([width, height], axis=1)
+        result: Array = np.concatenate(
+            [centre - straight / 2, straight / np.array([columns, rows])], axis=1
+        )
+        return result

@@ -23,6 +23,10 @@ MPI_GROUPS: dict[str, tuple[int, ...]] = {
     "hip": (8, 11), "knee": (9, 12), "ankle": (10, 13),
 }  # fmt: skip
 MPI_COUNTED = tuple(sorted(joint for group in MPI_GROUPS.values() for joint in group))
+# MPI_OF_H36M[j] is the joint of MPI-INF-3DHP that stands at our joint j: the same places of the
+# body by name, but its "head" is no nose and its "head top" lies higher than Human3.6M's head.
+MPI_OF_H36M = (14, 8, 9, 10, 11, 12, 13, 15, 1, 16, 0, 5, 6, 7, 2, 3, 4)
+H36M_OF_MPI = tuple(MPI_OF_H36M.index(joint) for joint in range(len(MPI_OF_H36M)))
 PCK_THRESHOLD_MM = 150.0
 AUC_THRESHOLDS_MM = tuple(float(t) for t in range(0, 151, 5))  # 31 of them
 

@@ -27,6 +27,7 @@ class Settings(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=Tru
 S = TypeVar("S", bound=BaseModel)
 # Options that stand for a setting.
 _SHORT = {"--json": "json_file", "--clip": "clip", "--out": "out"}
+_FLAGS = {"--table": "table"}  # options without a value
 
 
 def load_settings(model: type[S], arguments: Sequence[str]) -> S:
@@ -35,8 +36,8 @@ def load_settings(model: type[S], arguments: Sequence[str]) -> S:
     Args:
         model: the job's settings.
         arguments: ``--config FILE`` (repeatable, later files win), ``--json FILE`` (short for
-            ``json_file=FILE``), ``--clip ID``, ``--out FILE``, ``--help`` and
-            any number of ``key.path=value`` in YAML syntax.
+            ``json_file=FILE``), ``--clip ID``, ``--out FILE``, ``--table``,
+            ``--help`` and any number of ``key.path=value`` in YAML syntax.
 
     Raises:
         ConfigError: a key or value is wrong; the message names it and what would be right.
@@ -50,6 +51,9 @@ def load_settings(model: type[S], arguments: Sequence[str]) -> S:
         if argument in ("-h", "--help"):
             sys.stdout.write(describe(model))
             raise SystemExit(0)
+        if argument in _FLAGS:
+            _set(overrides, _FLAGS[argument], True)
+            continue
         if argument.startswith("--"):
             option, separator, value = argument.partition("=")
             if option != "--config" and option not in _SHORT:

@@ -1,11 +1,12 @@
-"""DiffPose's own mixture file, data_2d_h36m_NAME_gmm.npz, made from any pose store.
+"""DiffPose's own mixture file, data_2d_h36m_NAME_gmm.npz: made from any pose store, and read.
 
 The authors' loader reads ``positions_2d``: subject -> action -> one array per camera,
 (T, 17, M, 5), last axis [pi, u, v, s_u, s_v]. pi sums to 1 over the M kernels of a joint; u, v are
 px of the original image (distortion included); s is used there as a standard deviation in screen
 units, px times 2 / width, although it is named a variance. The file itself was never released.
 
-Here each joint's mixture is fitted by EM to draws from its heatmap, in the image plane.
+Where it is made here, each joint's mixture is fitted by EM to draws from its heatmap, in the image
+plane.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from diffpose.model.mixture import MixtureSpec, joint_kernels
 from diffpose.model.mixture_fit import fit_mixtures
 from diffpose.model.skeleton import N_JOINTS
 from diffpose.platform.clips import Clip
+from diffpose.platform.errors import SourceError
 from diffpose.platform.pose_store import PoseStore
+from diffpose.platform.safe_pickle import read_npz
 from diffpose.platform.storage import write_bytes
 
 _AT_ONCE = 64
@@ -65,3 +68,52 @@ def write_gmm_file(uri: str, views: dict[str, dict[str, list[NDArray[np.float32]
     content[()] = views
     np.savez_compressed(buffer, positions_2d=content)
     write_bytes(uri, buffer.getvalue())
+
+
+def read_gmm_file(uri: str) -> dict[str, dict[str, list[NDArray[Any]]]]:
+    """Read subject -> action -> arrays (T, 17, M, 5) of the cameras.
+
+    Raises:
+        SourceError: the file is missing or another one, or its views differ in M.
+    """
+    values = read_npz(uri)
+    content = values.get("positions_2d")
+    if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
+        raise SourceError(
+            f"{uri!r} has {', '.join(sorted(values))}; a mixture file has positions_2d: subject, "
+            "action, one array per camera."
+        )
+    kernels = set()
+    for subject, actions in content.items():
+        for action, views in actions.items():
+            for number, view in enumerate(views):
+                where = f"{uri}: {subject}/{action}, camera {number}"
+                kernels.add(_checked(np.asarray(view), where))
+    if len(kernels) != 1:
+        raise SourceError(f"{uri!r}: the number of kernels M must be one, found {sorted(kernels)}.")
+    return content
+
+
+def _checked(view: NDArray[Any], where: str) -> int:
+    """Return M; the whole array is checked."""
+    if view.ndim != 4 or view.shape[1] != N_JOINTS or view.shape[3] != 5:
+        hint = (
+            " This is a file of keypoints; mixtures are in ..._gmm.npz." if view.ndim == 3 else ""
+        )
+        raise SourceError(f"{where} has shape {view.shape}; (T, 17, M, 5) is wanted.{hint}")
+    if not np.isfinite(view).all():
+        raise SourceError(f"{where} holds numbers that are not finite.")
+    total = view[..., 0].sum(axis=-1)
+    if (view[..., 0] < 0).any() or np.abs(total - 1).max(initial=0) > 1e-2:
+        raise SourceError(
+            f"{where}: weights must be >= 0 and sum to 1 over the kernels; they sum to "
+            f"{total.min():.3g} .. {total.max():.3g}."
+        )
+    if len(view) and np.abs(view[..., 1:3]).max() <= 3:
+        raise SourceError(f"{where}: centres must be in px, not normalised by the image's size.")
+    if (view[..., 3:] < 0).any() or view[..., 3:].max(initial=0) > 2:
+        raise SourceError(
+            f"{where}: spreads are {view[..., 3:].min():.3g} .. {view[..., 3:].max():.3g}; they "
+            "are standard deviations in screen units (px times 2 / width), within 0 and 2."
+        )
+    return int(view.shape[2])

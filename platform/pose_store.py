@@ -21,13 +21,14 @@ from zarr.core.sync import sync
 from zarr.errors import ContainsArrayError
 
 import diffpose
-from diffpose.model.skeleton import EDGES, JOINT_NAMES
+from diffpose.model.skeleton import EDGES, JOINT_NAMES, N_JOINTS
 from diffpose.platform.clips import Clip, read_clips
 from diffpose.platform.errors import StoreError
 from diffpose.platform.mapped_array import MappedArray
 from diffpose.platform.storage import absolute, is_local, join
 
 SCHEMA_VERSION = 1
+JOINT_LAYOUT = "human36m_17"  # of every array with a joint axis, whatever its source had
 _closing: set[int] = set()  # file systems that are closed at exit
 # A task holds a span in memory: 4096 rows of heatmaps are 214 MB.
 SMALLEST_SPAN, LARGEST_SPAN = 64, 4096
@@ -151,7 +152,7 @@ class PoseStore:
                 {
                     **attributes,
                     "skeleton": {
-                        "name": "human36m_17",
+                        "name": JOINT_LAYOUT,
                         "joints": list(JOINT_NAMES),
                         "edges": [list(edge) for edge in EDGES],
                     },
@@ -183,7 +184,11 @@ class PoseStore:
             shards=(min(field.shard_rows, span), *field.shape),
             compressors=[ZstdCodec(level=1)] if field.compressed else None,
             fill_value=0 if field.dtype == "uint8" else float("nan"),
-            attributes={"unit": field.unit, "description": field.description},
+            attributes={
+                "unit": field.unit,
+                "description": field.description,
+                **({"joint_layout": JOINT_LAYOUT} if N_JOINTS in field.shape else {}),
+            },
             dimension_names=["row", *[f"axis_{i}" for i in range(len(field.shape))]],
         )
 

@@ -20,7 +20,7 @@ from diffpose.model.skeleton import EDGES, JOINT_NAMES
 from diffpose.platform.checkpoint import load_lifter
 from diffpose.platform.clips import Clip
 from diffpose.platform.observations import read_detections, read_observations
-from diffpose.platform.pose_store import PoseStore
+from diffpose.platform.pose_store import JOINT_LAYOUT, PoseStore
 from diffpose.platform.recalibration import (
     Predicted,
     load_recalibration,
@@ -148,7 +148,8 @@ def write_person(
     rerun that asks something else is told from one that goes on.
     """
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    layout = np.array(JOINT_LAYOUT)
+    np.savez_compressed(buffer, allow_pickle=False, joint_layout=layout, **arrays)
     write_bytes(join(out, f"{file}.npz"), buffer.getvalue())
     first = person.clips[0]
     # 0.1 mm and 0.1 px are far below what any of this can know
@@ -164,6 +165,7 @@ def write_person(
             "width": first.width,
             "height": first.height,
             "fps": first.fps,
+            "joint_layout": JOINT_LAYOUT,
             "joints": list(JOINT_NAMES),
             "edges": [list(edge) for edge in EDGES],
             "unit": "mm",

@@ -31,10 +31,11 @@ from diffpose.platform.storage import find_files, join, write_bytes
 from diffpose.preprocessing import (
     dataset_stages,
     detect_stages,
+    keypoint_stages,
     people_stages,
     video_stages,
 )
-from diffpose.preprocessing.datasets.human36m import Human36mSource, recording_names
+from diffpose.preprocessing.datasets.choice import DatasetSource, data_set
 from diffpose.preprocessing.detectors.choice import (
     detector_version,
     pixel_detector,
@@ -43,6 +44,7 @@ from diffpose.preprocessing.detectors.choice import (
 from diffpose.preprocessing.detectors.dataset import DatasetKeypointSettings
 from diffpose.preprocessing.detectors.recorded import RecordedSettings
 from diffpose.preprocessing.detectors.simulated import SimulatedDetectorSettings
+from diffpose.preprocessing.keypoint_source import KeypointSource, keypoint_recordings
 from diffpose.preprocessing.mocap.source import SUFFIX
 from diffpose.preprocessing.plan import (
     Plan,
@@ -100,7 +102,13 @@ def detect(settings: PreprocessSettings) -> Summary:
         settings.store,
         plan.n_rows,
         plan.span_rows,
-        {"detector": detector, "config": settings.model_dump(mode="json")},
+        {
+            "detector": detector,
+            "config": settings.model_dump(mode="json"),
+            "dataset": data_set(settings.source).attributes()
+            if isinstance(settings.source, DatasetSource)
+            else {},
+        },
     )
     saved = store.attributes.get("detector", {})
     if saved.get("version") != version or saved.get("temperature") != detector["temperature"]:
@@ -143,7 +151,7 @@ def make_plan(settings: PreprocessSettings, uris: dict[str, str]) -> Plan:
     if unplanned:
         splits = assign_splits(names, settings.split, settings.seed)
         files = [{"source": name, "split": splits[name]} for name in unplanned]
-        if isinstance(settings.source, Human36mSource):
+        if isinstance(settings.source, DatasetSource):
             probes = dataset_stages.probe(settings, unplanned)
         else:
             videos = isinstance(settings.source, VideoSource)
@@ -165,8 +173,10 @@ def source_uris(settings: PreprocessSettings) -> dict[str, str]:
     source = settings.source
     if isinstance(source, VideoSource):
         return named_videos(source.uri)
-    if isinstance(source, Human36mSource):
-        return dict.fromkeys(recording_names(source), source.uri)
+    if isinstance(source, DatasetSource):
+        return dict.fromkeys(data_set(source).recordings(), source.uri)
+    if isinstance(source, KeypointSource):
+        return {name: located.uri for name, located in keypoint_recordings(source.uri).items()}
     return {name: join(source.uri, name) for name in find_files(source.uri, SUFFIX)}
 
 
@@ -182,12 +192,14 @@ def detection_stages(
             detect_stages.make_source_fn(settings),  # files -> true poses per clip
             detect_stages.make_detect_fn(settings),  # poses -> heatmaps and their summaries
         ]
-    if isinstance(settings.source, Human36mSource):
+    if isinstance(settings.source, DatasetSource):
         errors = dataset_stages.measured_errors(settings.source)
         return [dataset_stages.make_dataset_fn(settings, errors)]  # keypoints -> heatmaps
+    if isinstance(settings.source, KeypointSource):
+        return [keypoint_stages.make_draw_fn(settings)]  # keypoints -> heatmaps
     if isinstance(detector, RecordedSettings):
         return [video_stages.make_recorded_fn(settings, uris)]  # keypoints -> heatmaps
-    assert not isinstance(detector, DatasetKeypointSettings)  # goes with Human36mSource alone
+    assert not isinstance(detector, DatasetKeypointSettings)  # goes with data sets alone
     input_size = pixel_detector(detector, "cpu").input_size
     cut = video_stages.make_crop_fn(settings, uris, input_size)  # frames -> windows on people
     if temperature is None:
@@ -202,8 +214,10 @@ def _probe(
     settings: PreprocessSettings, _uris: dict[str, str], files: Sequence[dict[str, Any]]
 ) -> list[Probe]:
     progress = Progress("probe", len(files), "files")
+    keypoints = isinstance(settings.source, KeypointSource)
+    probe = (keypoint_stages if keypoints else detect_stages).make_probe_fn(settings)
     probes = []
-    for row in run_stages(files, [detect_stages.make_probe_fn(settings)], settings.workers):
+    for row in run_stages(files, [probe], settings.workers):
         probes.append(detect_stages.probe_from_row(row))
         progress.advance(1)
     return probes

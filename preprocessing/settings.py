@@ -10,10 +10,14 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from diffpose.model.mixture import MixtureSpec
 from diffpose.model.mixture_fit import Engine, resolved
 from diffpose.platform.config import Settings
+from diffpose.preprocessing.datasets.choice import DatasetSource
 from diffpose.preprocessing.datasets.human36m import Human36mSource
+from diffpose.preprocessing.datasets.mpi_inf_3dhp import MpiInf3dhpSource
 from diffpose.preprocessing.detectors.choice import DetectorSettings
 from diffpose.preprocessing.detectors.dataset import DatasetKeypointSettings
+from diffpose.preprocessing.detectors.recorded import RecordedSettings
 from diffpose.preprocessing.detectors.simulated import SimulatedDetectorSettings
+from diffpose.preprocessing.keypoint_source import KeypointSource
 from diffpose.preprocessing.mocap.bodies import BodySettings
 from diffpose.preprocessing.mocap.source import MocapSource
 from diffpose.preprocessing.mocap.virtual_cameras import CameraSettings
@@ -42,7 +46,9 @@ def _source_kind(value: Any) -> str:
 SourceSettings: TypeAlias = Annotated[
     Annotated[MocapSource, Tag("mocap")]
     | Annotated[VideoSource, Tag("videos")]
-    | Annotated[Human36mSource, Tag("human36m")],
+    | Annotated[Human36mSource, Tag("human36m")]
+    | Annotated[MpiInf3dhpSource, Tag("mpi_inf_3dhp")]
+    | Annotated[KeypointSource, Tag("keypoints")],
     Discriminator(_source_kind),
 ]
 
@@ -93,7 +99,9 @@ class MixtureGroupSettings(Settings):
 class PreprocessSettings(Settings):
     """From recordings to a pose store: detections, then mixtures. Restartable."""
 
-    source: SourceSettings = Field(description="the recordings: kind=mocap, videos or human36m")
+    source: SourceSettings = Field(
+        description="the recordings: kind=mocap, videos, human36m, mpi_inf_3dhp or keypoints"
+    )
     store: str = Field(description="pose store to make or go on with: local path or fsspec URI")
     cameras: CameraSettings = Field(CameraSettings(), description="virtual cameras, for mocap")
     bodies: BodySettings = Field(BodySettings(), description="pseudo-subjects, for mocap")
@@ -102,7 +110,7 @@ class PreprocessSettings(Settings):
     detector: DetectorSettings = Field(
         SimulatedDetectorSettings(),
         description="kind=simulated for mocap; for videos bundled (default), vitpose, onnx, "
-        "recorded; for human36m dataset",
+        "recorded; for data sets dataset",
     )
     calibration: str | None = Field(
         None, description="file of diffpose calibrate, made with this detector"
@@ -127,8 +135,14 @@ class PreprocessSettings(Settings):
         """Without a word on the detector each source gets its own default."""
         if not isinstance(values, dict) or "source" not in values:
             return values
-        kind = {"videos": "bundled", "human36m": "dataset"}.get(_source_kind(values["source"]))
+        own = {"videos": "bundled", "human36m": "dataset", "mpi_inf_3dhp": "dataset"}
+        kind = own.get(_source_kind(values["source"]))
         detector = values.get("detector", {})
+        keypoints = _source_kind(values["source"]) == "keypoints" and isinstance(detector, dict)
+        if keypoints and detector.get("kind", "recorded") == "recorded":
+            source = values["source"]
+            uri = source.get("uri") if isinstance(source, dict) else source.uri
+            return {**values, "detector": {"kind": "recorded", **detector, "uri": uri}}
         if kind and isinstance(detector, dict) and "kind" not in detector:
             return {**values, "detector": {"kind": kind, **detector}}
         return values
@@ -147,10 +161,17 @@ class PreprocessSettings(Settings):
                 "bundled, vitpose, onnx or recorded"
             )
         dataset = isinstance(self.detector, DatasetKeypointSettings)
-        if dataset != isinstance(self.source, Human36mSource):
+        if dataset != isinstance(self.source, DatasetSource):
             raise ValueError(
                 f"source.kind={self.source.kind} and detector.kind={self.detector.kind} do not go "
-                "together: human36m brings its own keypoints (detector.kind=dataset), and only it"
+                "together: human36m and mpi_inf_3dhp bring their own keypoints "
+                "(detector.kind=dataset), and only they"
+            )
+        recorded = isinstance(self.detector, RecordedSettings)
+        if isinstance(self.source, KeypointSource) and not recorded:
+            raise ValueError(
+                f"detector.kind={self.detector.kind} looks at pictures or motion; source.kind="
+                "keypoints has keypoints alone (detector.kind=recorded)"
             )
         if isinstance(self.source, MocapSource) and not simulated:
             raise ValueError(

@@ -34,7 +34,7 @@ from diffpose.preprocessing.settings import PreprocessSettings
 from diffpose.preprocessing.videos.cut import cut_windows
 from diffpose.preprocessing.videos.decode import decode
 from diffpose.preprocessing.videos.settings import VideoSource
-from diffpose.preprocessing.videos.sidecar import Truth, read_sidecar, read_truth
+from diffpose.preprocessing.videos.sidecar import Sidecar, Truth, read_sidecar, read_truth
 from diffpose.preprocessing.videos.track_files import VideoTracks, read_tracks
 from diffpose.preprocessing.videos.tracking import Track
 
@@ -55,6 +55,7 @@ def make_crop_fn(
         pixels = np.zeros((span.n_rows, *input_size, 3), dtype=np.uint8)
         windows = np.zeros((span.n_rows, 4), dtype=np.float32)
         errors: dict[str, str] = {}
+        bent: dict[str, str] = {}  # clip -> its sidecar, where that tells of distortion
         by_source: dict[str, list[Clip]] = defaultdict(list)
         for clip in span.clips:
             by_source[clip.source].append(clip)
@@ -62,6 +63,9 @@ def make_crop_fn(
             try:
                 uri = _uri_of(uris, name)
                 tracks = read_tracks(settings.store, name)
+                sidecar = read_sidecar(uri)
+                if sidecar.lens is not None:
+                    bent.update((clip.clip, sidecar.model_dump_json()) for clip in clips)
                 wanted = _wanted(tracks, clips, span.first_row)
                 for clip in clips:
                     rows = slice(clip.first_row - span.first_row, None)
@@ -77,6 +81,7 @@ def make_crop_fn(
             "arrays": arrays,
             "pixels": pixels,
             "windows": windows,
+            "bent": json.dumps(bent),
         }
 
     return cut
@@ -93,6 +98,7 @@ def make_pixel_detect_fn(
         span = Span.model_validate_json(row["span"])
         detector = pixel_detector(detector_settings, device)
         errors = json.loads(row["errors"])
+        bent = json.loads(row.get("bent", "{}"))
         arrays = {name: np.array(values) for name, values in row["arrays"].items()}
         for clip in span.clips:
             if clip.clip in errors:
@@ -100,6 +106,8 @@ def make_pixel_detect_fn(
             first = clip.first_row - span.first_row
             rows = slice(first, first + clip.n_rows)
             found, crops = detector.detect(row["pixels"][rows], row["windows"][rows])
+            if clip.clip in bent:
+                crops = _straightened(crops, Sidecar.model_validate_json(bent[clip.clip]))
             fill_rows(arrays, span, clip, summary_of(quantised(found, temperature), crops))
         for clip in span.clips:
             if clip.clip in errors:
@@ -129,6 +137,7 @@ def make_recorded_fn(settings: PreprocessSettings, uris: dict[str, str]) -> RowF
                 recording = recording_of(detector, uri)
                 keypoints, confidence = recording.along(frames, boxes)
                 heatmaps, crops = recorded_heatmaps(keypoints, confidence, boxes, detector)
+                crops = _straightened(crops, read_sidecar(uri))
             except DiffPoseError as error:
                 errors[clip.clip] = str(error)
                 continue
@@ -136,6 +145,15 @@ def make_recorded_fn(settings: PreprocessSettings, uris: dict[str, str]) -> RowF
         return {"span": row["span"], "errors": json.dumps(errors), "arrays": arrays}
 
     return draw
+
+
+def _straightened(crops: NDArray[np.float32], sidecar: Sidecar) -> NDArray[np.float32]:
+    """Return crops as a lens without distortion would have them, where the sidecar tells of one."""
+    lens = sidecar.lens
+    if lens is None:
+        return crops
+    straight = lens.straightened_crops(crops.astype(np.float64), (hm.HEIGHT, hm.WIDTH))
+    return straight.astype(np.float32)
 
 
 def summary_of(heatmaps: NDArray[np.uint8], crops: NDArray[np.float32]) -> dict[str, Any]:

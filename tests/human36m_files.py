@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from diffpose.model.skeleton import MIRROR
+from diffpose.model.skeleton import EDGES, MIRROR
 from diffpose.preprocessing.datasets.human36m import KEPT
 from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS, PLACES
 
@@ -28,7 +28,13 @@ def world_poses(frames: int, seed: int) -> NDArray[np.float32]:
     time = np.arange(frames)[:, None] / 50
     angle = rng.uniform(0, 2 * np.pi) + 0.4 * time[:, 0]
     sway = 60 * np.sin(2 * np.pi * time[..., None] * rng.uniform(0.3, 1.5, 17)[:, None])
-    pose = _STANDING + sway * rng.uniform(-1, 1, (17, 3))
+    loose = _STANDING + sway * rng.uniform(-1, 1, (17, 3))
+    pose = loose.copy()
+    for parent, child in EDGES:  # bones keep their lengths
+        bone = loose[:, child] - loose[:, parent]
+        length = np.linalg.norm(_STANDING[child] - _STANDING[parent])
+        bone *= length / np.linalg.norm(bone, axis=-1, keepdims=True)
+        pose[:, child] = pose[:, parent] + bone
     cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
     turned = np.stack(
         [cos * pose[..., 0] - sin * pose[..., 1], sin * pose[..., 0] + cos * pose[..., 1],

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from diffpose.jobs.evaluate import EvaluateSettings
 from diffpose.jobs.main import JOBS
 from diffpose.platform.config import validate
 from diffpose.platform.detector_settings import TrainDetectorSettings
@@ -37,6 +38,7 @@ MACHINE = re.compile(r"/(?:work|root)/|/home/[A-Za-z]|pypi\.org|files\.pythonhos
 FILLED = {
     "preprocess": (PreprocessSettings, {"source": {"uri": "recordings"}, "store": "store"}),
     "train": (TrainSettings, {"store": "store", "run": "run"}),
+    "evaluate": (EvaluateSettings, {"store": "store", "run": "run"}),
     "render": (FilmSettings, {"source": {"uri": "recordings"}, "out": "films"}),
     "train-detector": (TrainDetectorSettings, {"films": "films", "run": "run"}),
 }

@@ -10,12 +10,9 @@ would have seen them, because everything after this stage has pinhole cameras.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from diffpose.model.skeleton import N_JOINTS
@@ -23,21 +20,32 @@ from diffpose.platform.config import Settings
 from diffpose.platform.errors import SourceError
 from diffpose.platform.safe_pickle import read_npz
 from diffpose.platform.storage import exists, join, list_names
-from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS, PLACES, Camera, Place
+from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS, PLACES
+from diffpose.preprocessing.datasets.interface import Array, Residuals, Shot, View
 
 FPS = 50.0
 KEPT = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
 POSES = "data_3d_h36m.npz"
-Array = NDArray[np.float64]
+# Test clips whose true poses drifted away from the pictures; MotionBERT and its followers leave
+# them out.
+DRIFTED = ("s_09_act_05_subact_02", "s_09_act_10_subact_02", "s_09_act_13_subact_01")
 
 
 class Human36mSource(Settings):
-    """A folder with Human3.6M as VideoPose3D's npz files."""
+    """Human3.6M: a folder with VideoPose3D's npz files, or MotionBERT's pickle."""
 
     kind: Literal["human36m"] = "human36m"
-    uri: str = Field(description=f"folder with {POSES} and data_2d_h36m_NAME.npz")
+    uri: str = Field(
+        description=f"folder with {POSES} and data_2d_h36m_NAME.npz; or MotionBERT's file "
+        "h36m_sh_conf_cam_source_final.pkl"
+    )
     keypoints: str = Field(
-        "cpn_ft_h36m_dbb", description="NAME of the detections: cpn_ft_h36m_dbb, gt, sh_ft_h36m ..."
+        "cpn_ft_h36m_dbb",
+        description="NAME of the detections: cpn_ft_h36m_dbb, gt, sh_ft_h36m ... (a pickle brings "
+        "its own)",
+    )
+    leave_out: list[str] = Field(
+        list(DRIFTED), description="clips of the pickle that are not used; default: MotionBERT's"
     )
     train_subjects: list[str] = Field(["S1", "S5", "S6", "S7", "S8"], description="to train on")
     test_subjects: list[str] = Field(["S9", "S11"], description="held out (protocol 1)")
@@ -57,21 +65,6 @@ class Human36mSource(Settings):
     def subjects(self) -> list[str]:
         """All subjects that are used."""
         return [*self.train_subjects, *self.test_subjects]
-
-
-@dataclass(frozen=True)
-class View:
-    """One action of one subject in one camera.
-
-    Attributes:
-        joints_mm: (T, 17, 3), camera frame.
-        keypoints_px: (T, 17, 2), of the detector, distortion removed.
-        truth_px: (T, 17, 2), projection of the true joints without distortion.
-    """
-
-    joints_mm: Array
-    keypoints_px: Array
-    truth_px: Array
 
 
 def recording_names(source: Human36mSource) -> list[str]:
@@ -131,6 +124,7 @@ def read_view(source: Human36mSource, name: str, number: int) -> View:
         joints_mm=joints,
         keypoints_px=camera.lens.straightened(seen[: len(world)][every]),
         truth_px=joints[..., :2] / joints[..., 2:] * camera.lens.focal_px + camera.lens.centre_px,
+        camera_px=camera.lens.pinhole,
     )
 
 
@@ -145,10 +139,66 @@ def residuals(source: Human36mSource, every: int = 25) -> Array:
     return np.concatenate(parts)
 
 
-def views_of(subject: str) -> Iterator[tuple[int, Camera, Place]]:
-    """Return number, camera and place of the four cameras of a subject."""
-    for number, camera in enumerate(CAMERAS):
-        yield number, camera, PLACES[subject][number]
+class Human36m:
+    """VideoPose3D's files as DataSet (datasets.interface)."""
+
+    def __init__(self, source: Human36mSource) -> None:
+        self._source = source
+
+    def recordings(self) -> list[str]:
+        """Return "S1/Directions 1" ..; raises SourceError where a file or a subject is missing."""
+        return recording_names(self._source)
+
+    def trains(self, recording: str) -> bool:
+        """Tell whether its subject trains."""
+        return self.subject(recording) in self._source.train_subjects
+
+    def subject(self, recording: str) -> str:
+        """Return S1 .. S11."""
+        return recording.partition("/")[0]
+
+    def action(self, recording: str) -> str:
+        """Return one of the fifteen."""
+        return action_of(recording)
+
+    def shots(self, recording: str) -> list[Shot]:
+        """Return the four cameras."""
+        total, fps = n_frames(self._source, recording), FPS / self._source.stride
+        return [Shot(c.name, c.width, c.height, total, fps) for c in CAMERAS]
+
+    def view(self, recording: str, camera: str) -> View:
+        """Return what a camera sees, see `read_view`."""
+        return read_view(self._source, recording, [c.name for c in CAMERAS].index(camera))
+
+    def residuals(self) -> Residuals:
+        """Return every 25th frame's."""
+        return Residuals(residuals(self._source))
+
+    def attributes(self) -> dict[str, Any]:
+        """Return whose files these are."""
+        return {
+            "name": "human36m",
+            "poses": "camera",
+            "poses_meaning": "mm, camera frame, true sizes",
+            "keypoints": self._source.keypoints,
+            "cameras": "published intrinsics and places; distortion taken out",
+        }
+
+
+def read_world_poses(folder: str) -> dict[str, dict[str, Array]]:
+    """Return subject -> action -> joints (T, 17, 3), metres, world frame.
+
+    Raises:
+        SourceError: the file is missing or something else.
+    """
+    content = _content(folder, POSES, "positions_3d")
+    return {
+        subject: {
+            action: _checked_poses(values, f"{join(folder, POSES)}: {subject}/{action}")
+            for action, values in actions.items()
+        }
+        for subject, actions in content.items()
+    }
 
 
 @functools.lru_cache(maxsize=1)

@@ -3,6 +3,8 @@
 A joint of ours is a weighted mean of joints of theirs. Detectors are trained on other definitions
 (COCO's hips lie further out, its nose is not H36M's), so the means are the nearest, not the same.
 The maps for COCO and Halpe are those that MotionBERT (Zhu et al., ICCV 2023) and MMPose use.
+"tuned" is MHFormer's (Li et al., CVPR 2022) for COCO, which moves spine, thorax, nose and head to
+where Human3.6M has them; its weights differ between x and y.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from diffpose.model.skeleton import JOINT_NAMES, N_JOINTS
 
 Layout = Literal["h36m_17", "coco_17", "halpe_26", "body_25", "openpose_18", "mpii_16"]
+Conversion = Literal["mean", "tuned"]
 _LIMBS = (
     "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle",
 )  # fmt: skip
@@ -106,8 +109,32 @@ def to_h36m(layout: Layout) -> NDArray[np.float64]:
     return matrix
 
 
+def tuned_coco() -> NDArray[np.float64]:
+    """Return MHFormer's map of COCO's joints, (2, 17, 17): one matrix for x, one for y.
+
+    Rows sum to 1, so that a shift of the picture shifts the joints; single weights may be negative.
+    """
+    both = np.stack([to_h36m("coco_17")] * 2)
+    c = np.eye(len(_COCO))
+    nose, eyes, face = c[0], (c[1] + c[2]) / 2, c[1:5].mean(axis=0)
+    shoulders, hips = (c[5] + c[6]) / 2, (c[11] + c[12]) / 2
+    thorax, spine = shoulders + (nose - shoulders) / 3, (shoulders + hips) / 2
+    places = {
+        "Thorax": (thorax, thorax - (eyes - nose) * 2 / 3),
+        "Spine": (spine + 2 * (spine - (hips + thorax) / 2), spine),
+        "Nose": (nose - (nose - shoulders) / 4,) * 2,
+        "Head": (face, 2 * eyes - nose),
+    }
+    for name, rows in places.items():
+        both[:, JOINT_NAMES.index(name)] = rows
+    return both
+
+
 def to_h36m_points(
-    points: NDArray[np.floating], confidence: NDArray[np.floating], layout: Layout
+    points: NDArray[np.floating],
+    confidence: NDArray[np.floating],
+    layout: Layout,
+    conversion: Conversion = "mean",
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Turn points of a layout into ours.
 
@@ -115,15 +142,18 @@ def to_h36m_points(
         points: (..., K, 2); of missing joints anything.
         confidence: (..., K), 0 where missing.
         layout: of the points.
+        conversion: "tuned" for coco_17 alone.
 
     Returns:
         points (..., 17, 2) and confidence (..., 17): the least of the sources', so that a joint
         is missing where one of its sources is.
     """
-    matrix = to_h36m(layout)
+    both = tuned_coco() if conversion == "tuned" else np.stack([to_h36m(layout)] * 2)
     known = np.where(np.isfinite(points) & (confidence > 0)[..., None], points, 0.0)
-    mixed = np.einsum("jk,...kc->...jc", matrix, known)
-    least = np.where(matrix > 0, np.nan_to_num(confidence)[..., None, :], np.inf).min(axis=-1)
+    mixed = np.einsum("cjk,...kc->...jc", both, known)
+    least = np.where(
+        (np.abs(both) > 1e-12).any(axis=0), np.nan_to_num(confidence)[..., None, :], np.inf
+    ).min(axis=-1)
     return mixed, np.maximum(least, 0.0)
 
 

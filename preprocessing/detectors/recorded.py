@@ -30,6 +30,7 @@ from diffpose.platform.storage import absolute, exists, filesystem, is_local, jo
 from diffpose.preprocessing.detectors.interface import windows_around
 from diffpose.preprocessing.detectors.joint_layouts import (
     NAMES,
+    Conversion,
     Layout,
     layout_of,
     to_h36m_points,
@@ -61,6 +62,11 @@ class RecordedSettings(Settings):
     format: Format = Field("auto", description="of the files; auto goes by their content")
     layout: Layout | Literal["auto"] = Field(
         "auto", description="joints; auto goes by their number (17: COCO, 26: Halpe, 25: BODY_25)"
+    )
+    conversion: Conversion = Field(
+        "mean",
+        description="of COCO's joints to Human3.6M's: mean (MotionBERT, MMPose), or tuned towards "
+        "where Human3.6M has them (MHFormer and its followers)",
     )
     first_frame: Literal["auto"] | int = Field(
         "auto",
@@ -143,14 +149,27 @@ def _nearest(people: list[RecordedPerson], box_px: NDArray[np.floating]) -> Reco
     return people[best] if off[best] < 0.5 else None
 
 
-@functools.lru_cache(maxsize=4)
 def recording_of(settings: RecordedSettings, video_uri: str) -> Recording:
     """Read the recording of a video.
 
     Raises:
         SourceError: there is none, or it cannot be read.
     """
-    uri, video = _find(settings, video_uri)
+    return read_recording(settings, *_find(settings, video_uri))
+
+
+@functools.lru_cache(maxsize=4)
+def read_recording(settings: RecordedSettings, uri: str, video: str = "") -> Recording:
+    """Read a recording; the last ones are kept.
+
+    Args:
+        settings: of the format and the joints.
+        uri: of the file or folder.
+        video: in a folder of several videos' OpenPose files, the stem of the one that is meant.
+
+    Raises:
+        SourceError: it cannot be read, or its joints are others.
+    """
     raw = read_frames(uri, settings.format, video)
     shift = raw.first_frame if settings.first_frame == "auto" else settings.first_frame
     frames = {
@@ -246,7 +265,14 @@ def _ours(settings: RecordedSettings, uri: str, person: RawPerson) -> RecordedPe
             + (f", layout {layout!r} has {len(NAMES[layout])}" if layout else "")
             + f". Give detector.layout= one of {', '.join(NAMES)}."
         )
-    points, confidence = to_h36m_points(person.keypoints_px, person.confidence, layout)
+    if settings.conversion == "tuned" and layout != "coco_17":
+        raise SourceError(
+            f"detector.conversion=tuned is for coco_17; the joints of {uri!r} are {layout}. Leave "
+            "it out."
+        )
+    points, confidence = to_h36m_points(
+        person.keypoints_px, person.confidence, layout, settings.conversion
+    )
     known = person.keypoints_px[person.confidence > 0]
     if len(known) == 0:
         return None

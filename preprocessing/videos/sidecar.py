@@ -1,7 +1,8 @@
 """What is known of a video besides its pixels: ``NAME.json`` next to ``NAME.mp4``.
 
     {"subject": "S1", "action": "walking", "camera": "camera_0", "split": "test",
-     "intrinsics_px": [fx, fy, cx, cy], "truth": "NAME.truth.npz"}
+     "intrinsics_px": [fx, fy, cx, cy], "distortion": [k1, k2, k3, p1, p2],
+     "truth": "NAME.truth.npz"}
 
 Every key is optional. ``truth`` names an npz file beside it (plain arrays, no pickles) with
 ``timestamp_s`` (T,) and ``joints_mm`` (P, T, 17, 3): P people in the camera frame (x right, y down,
@@ -18,8 +19,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
+from diffpose.model.lens import Lens
 from diffpose.model.skeleton import N_JOINTS
 from diffpose.platform.clips import Split
 from diffpose.platform.config import Settings
@@ -37,7 +39,25 @@ class Sidecar(Settings):
     intrinsics_px: tuple[float, float, float, float] | None = Field(
         None, description="fx, fy, cx, cy of the upright image in px"
     )
+    distortion: tuple[float, float, float, float, float] | None = Field(
+        None,
+        description="k1, k2, k3, p1, p2 of the lens (model/lens.py); taken out after detection",
+    )
     truth: str | None = Field(None, description="npz file beside it, with the true poses")
+
+    @model_validator(mode="after")
+    def _lens_is_whole(self) -> Sidecar:
+        if self.distortion is not None and self.intrinsics_px is None:
+            raise ValueError("distortion needs intrinsics_px, the lens that it is of")
+        return self
+
+    @property
+    def lens(self) -> Lens | None:
+        """Return the lens whose distortion is to be taken out, None where it has none."""
+        if self.distortion is None or self.intrinsics_px is None:
+            return None
+        fx, fy, cx, cy = self.intrinsics_px
+        return Lens((fx, fy), (cx, cy), self.distortion[:3], self.distortion[3:])
 
 
 @dataclass(frozen=True)
@@ -152,8 +172,12 @@ def write_truth(video_uri: str, sidecar: Sidecar, truth: Truth) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     write_bytes(_stem(video_uri) + ".truth.npz", buffer.getvalue())
-    complete = sidecar.model_copy(update={"truth": name})
-    write_json(sidecar_uri(video_uri), complete.model_dump(mode="json", exclude_none=True))
+    write_sidecar(video_uri, sidecar.model_copy(update={"truth": name}))
+
+
+def write_sidecar(video_uri: str, sidecar: Sidecar) -> None:
+    """Write the sidecar of a video."""
+    write_json(sidecar_uri(video_uri), sidecar.model_dump(mode="json", exclude_none=True))
 
 
 def _stem(video_uri: str) -> str:

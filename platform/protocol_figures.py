@@ -1,0 +1,43 @@
+"""Figures that a data set's own protocol wants beside MPJPE and P-MPJPE."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diffpose.model.protocols import H36M_OF_MPI, mpi_figures
+from diffpose.platform.evaluation import Evaluation
+
+MPI_PROTOCOL = (
+    "MPI-INF-3DHP: PCK strictly below 150 mm and AUC over 0, 5 .. 150 mm (31 thresholds), both in "
+    "% over 14 joints (without pelvis, spine, head); MPJPE mm over all 17; valid frames"
+)
+
+
+def protocol_figures(
+    dataset: dict[str, Any], evaluation: Evaluation, name: str
+) -> dict[str, Any] | None:
+    """Return the figures of one method by its data set's protocol.
+
+    Args:
+        dataset: what the store says of the data set it was made from (attribute ``dataset``).
+        evaluation: errors of all methods; its actions are the data set's sequences.
+        name: of the method.
+
+    Returns:
+        for MPI-INF-3DHP ``protocol``, ``poses`` (univ_annot3 or annot3) and ``sequences``: PCK,
+        AUC, MPJPE and frames of each, "pooled" and "mean of sequences". None for others.
+    """
+    if dataset.get("name") != "mpi_inf_3dhp":
+        return None
+    order = list(H36M_OF_MPI)
+    predicted, truth = evaluation.methods[name].pose_mm[:, order], evaluation.truth_mm[:, order]
+    own = {
+        sequence: (predicted[chosen], truth[chosen])
+        for sequence in sorted(set(evaluation.actions.tolist()))
+        if (chosen := evaluation.actions == sequence).any()
+    }
+    return {
+        "protocol": f"{MPI_PROTOCOL}; poses: {dataset['poses']}",
+        "poses": dataset["poses"],
+        "sequences": mpi_figures(own),
+    }

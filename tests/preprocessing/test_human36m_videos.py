@@ -1,0 +1,117 @@
+"""Human3.6M's own videos: sidecars by name, true poses, distortion taken out after detection."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from films import write_film
+from human36m_files import world_poses, write_human36m
+
+from diffpose.jobs import human36m_videos
+from diffpose.platform.clips import Clip
+from diffpose.platform.errors import SourceError
+from diffpose.preprocessing.datasets.human36m import KEPT
+from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS, PLACES
+from diffpose.preprocessing.datasets.human36m_videos import write_sidecars
+from diffpose.preprocessing.detectors.bundled import BundledSettings
+from diffpose.preprocessing.plan import Span
+from diffpose.preprocessing.video_stages import make_pixel_detect_fn
+from diffpose.preprocessing.videos.decode import named_videos
+from diffpose.preprocessing.videos.sidecar import Sidecar, read_sidecar, read_truth
+
+NAMES = ("S1/Videos/Directions 1.54138969.mp4", "S1/Videos/WalkingDog 1.58860488.mp4",
+         "S9/Videos/Walking.60457274.mp4", "S11/Videos/Directions.54138969.mp4",
+         "S11/Videos/_ALL.54138969.mp4", "S2/Videos/Walking.54138969.mp4")  # fmt: skip
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    write_human36m(tmp_path / "npz", 12)
+    for name in NAMES:
+        path = tmp_path / "h36m" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_film(path, 3, fps=50)
+    return tmp_path
+
+
+def test_sidecars_say_what_names_and_poses_tell(
+    tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [f"videos={tree / 'h36m'}", f"poses={tree / 'npz'}"]
+    assert human36m_videos.main(given) == 0
+    said = capsys.readouterr().out
+    assert "3 videos with true poses, 1 without" in said
+    assert "without: S11/Videos/Directions.54138969.mp4" in said
+    assert "passed over: S11/Videos/_ALL.54138969.mp4: all actions in one" in said
+    assert "passed over: S2/Videos/Walking.54138969.mp4: no camera 54138969 of S2" in said
+    dog = str(tree / "h36m" / NAMES[1])
+    sidecar = read_sidecar(dog)
+    assert (sidecar.subject, sidecar.action, sidecar.camera) == ("S1", "WalkDog", "58860488")
+    assert sidecar.lens == CAMERAS[2].lens
+    truth = read_truth(dog, sidecar)
+    assert truth is not None
+    np.testing.assert_allclose(truth.timestamp_s, np.arange(12) / 50)
+    world = world_poses(12, 3)[:, list(KEPT)] * 1000.0
+    np.testing.assert_allclose(truth.joints_mm[0], PLACES["S1"][2].to_camera(world), atol=0.01)
+    corrupt = read_sidecar(str(tree / "h36m" / NAMES[3]))
+    assert (corrupt.split, corrupt.truth) == ("test", None)
+    assert read_sidecar(str(tree / "h36m" / NAMES[2])).split == "test"
+    chosen = named_videos(str(tree / "h36m" / "S*" / "Videos" / "[!_]*.mp4"))
+    assert len(chosen) == 5
+    assert not any("_ALL" in name for name in chosen)
+
+
+def test_other_folders_are_explained(tree: Path) -> None:
+    with pytest.raises(SourceError, match="no S1/Videos/Directions 1"):
+        write_sidecars(str(tree / "npz"), str(tree / "npz"), 0.1, 0)
+    with pytest.raises(SourceError, match=r"no '.*data_3d_h36m.npz'"):
+        write_sidecars(str(tree / "h36m"), str(tree / "h36m"), 0.1, 0)
+    with pytest.raises(ValueError, match="distortion needs intrinsics_px"):
+        Sidecar(distortion=(0, 0, 0, 0, 0))
+
+
+def test_crops_are_straightened_to_a_pixel_or_two() -> None:
+    rng = np.random.default_rng(0)
+    for camera in CAMERAS:
+        corner = rng.uniform(50, 500, (40, 2))
+        cell = rng.uniform(4, 7, (40, 1))
+        crops = np.concatenate([corner, cell, cell], axis=1)
+        straight = camera.lens.straightened_crops(crops, (64, 48))
+        inside = rng.uniform(0.1, 0.9, (40, 20, 2)) * [48, 64]
+        seen = crops[:, None, :2] + inside * crops[:, None, 2:]
+        found = straight[:, None, :2] + inside * straight[:, None, 2:]
+        true = camera.lens.straightened(seen)
+        left, before = (np.linalg.norm(x - true, axis=-1) for x in (found, seen))
+        assert np.median(left) < 1.5
+        assert np.median(left) < 0.5 * np.median(before)
+
+
+def test_detections_move_with_their_crops() -> None:
+    lens = CAMERAS[0].lens
+    fx, fy, cx, cy = lens.pinhole.tolist()
+    told = Sidecar(intrinsics_px=(fx, fy, cx, cy), distortion=(*lens.radial, *lens.tangential))
+    clip = Clip(clip="a", source="a.mp4", subject="S9", action="Walking", camera="54138969",
+                split="test", fps=50, width=1000, height=1002, first_frame=0, first_row=0,
+                n_rows=2)  # fmt: skip
+    span = Span(span=0, first_row=0, n_rows=2, clips=[clip])
+    detect = make_pixel_detect_fn(BundledSettings(), np.ones(17), "cpu")
+    from diffpose.preprocessing.detect_stages import blank_arrays
+    from diffpose.preprocessing.detectors.choice import pixel_detector
+
+    rows, columns = pixel_detector(BundledSettings(), "cpu").input_size
+    pixels = np.random.default_rng(1).integers(0, 255, (2, rows, columns, 3), dtype=np.uint8)
+    scale = 500 / rows
+    row = {
+        "span": span.model_dump_json(), "errors": "{}", "arrays": blank_arrays(span),
+        "pixels": pixels, "windows": np.array([[60, 40, scale, scale]] * 2, np.float32),
+    }  # fmt: skip
+    plain = detect(row)["arrays"]
+    moved = detect({**row, "bent": json.dumps({"a": told.model_dump_json()})})["arrays"]
+    np.testing.assert_array_equal(plain["heatmaps"], moved["heatmaps"])
+    apart = np.abs(moved["keypoints_2d"] - plain["keypoints_2d"]).max()
+    assert apart > 3
+    off = moved["keypoints_2d"] - lens.straightened(plain["keypoints_2d"])
+    assert np.abs(off).max() < 0.6 * apart
