@@ -16,6 +16,7 @@ import yaml
 
 from diffpose.jobs.evaluate import EvaluateSettings
 from diffpose.jobs.main import JOBS
+from diffpose.platform.ablation import AblationSettings
 from diffpose.platform.config import validate
 from diffpose.platform.detector_settings import TrainDetectorSettings
 from diffpose.platform.training_settings import TrainSettings
@@ -37,6 +38,7 @@ NOT_OURS = {".venv", ".git", "__pycache__", "demo", "runs", "stores", "build", "
 MACHINE = re.compile(r"/(?:work|root)/|/home/[A-Za-z]|pypi\.org|files\.pythonhosted")
 FILLED = {
     "preprocess": (PreprocessSettings, {"source": {"uri": "recordings"}, "store": "store"}),
+    "benchmark": (AblationSettings, {"motion": "recordings", "folder": "runs"}),
     "train": (TrainSettings, {"store": "store", "run": "run"}),
     "evaluate": (EvaluateSettings, {"store": "store", "run": "run"}),
     "render": (FilmSettings, {"source": {"uri": "recordings"}, "out": "films"}),
