@@ -16,6 +16,7 @@ FIGURES = {
     "preprocess": ["preprocess.heatmaps_to_store", "preprocess.two_workers"],
     "store": ["store.shuffled_small", "store.shuffled_factors"],
     "metrics": ["metrics.p_mpjpe"],
+    "evaluate_metrics": ["evaluate_metrics.tasks"],
     "denoiser": ["denoiser.inference", "denoiser.reverse_process", "denoiser.training_step"],
 }
 
