@@ -97,6 +97,7 @@ def _train_all(runs: Sequence[TrainSettings], parallel: int | None, what: str) -
             error = ray.get(reference)
             if error:
                 failed[run.run] = error
+                print(f"{what}: {run.run} failed: {error}", flush=True)
             else:
                 kind = "context_encoder" if what == "encoder" else what
                 figure = load_config(join(run.run, what), kind)["validation_mpjpe_mm"]
@@ -117,8 +118,11 @@ def _train_one(settings_json: str) -> str:
 
 
 def _fit_all(runs: Sequence[TrainSettings]) -> None:
-    """Fit each group of mixtures once; several recipes share one."""
-    groups = {run.mixtures: run for run in runs if run.denoiser.process == "mixture"}
+    """Fit each group of mixtures once; several recipes share one.
+
+    Recipes without mixtures count as well: their depth prior is read from the group.
+    """
+    groups = {run.mixtures: run for run in runs}
     for name, run in groups.items():
         spec = MixtureGroupSettings(name=name, depth=run.depth, spec=run.mixture)
         fit_mixtures(run.store, spec, run.encoder, run.seed, None, splits=("train",))
