@@ -351,3 +351,27 @@ def test_windows_see_their_own_sequence_alone() -> None:
     np.testing.assert_allclose(later.pose_mm, expected[2:], atol=0.05)
     with pytest.raises(ValueError, match="4 frames together, the observations 5"):
         lifter.lift(seen, settings, seeds(), lengths=[2, 2])
+
+
+def test_a_held_mean_stays_that_of_the_first_estimate_and_leaves_the_spread() -> None:
+    lifter = make_lifter(parametrisation="clean_pose", reads="blend")
+    lifter.mixture_spec = MixtureSpec(n_kernels=1)  # drawn from H_K itself, nothing fitted
+    seen, settings = observations(), SamplingSettings(n_hypotheses=4)
+    free = lifter.lift(seen, settings, seeds())
+    held = lifter.lift(seen, settings.model_copy(update={"held_mean": True}), seeds())
+    lifter.grid = (50, 0)
+    first = lifter.lift(seen, settings, seeds())
+    np.testing.assert_allclose(held.pose_mm, first.pose_mm, atol=0.01)
+    assert np.abs(free.pose_mm - first.pose_mm).max() > 1
+    assert held.std_mm[:, 1:].min() > 1
+    np.testing.assert_allclose(held.trajectory_mm[0], free.trajectory_mm[0])
+
+
+def test_one_kernel_starts_from_draws_of_h_k() -> None:
+    lifter = make_lifter(parametrisation="clean_pose")
+    lifter.mixture_spec = MixtureSpec(n_kernels=1)
+    seen, settings = observations(), SamplingSettings(n_hypotheses=3)
+    start = lifter.lift(seen, settings, seeds()).trajectory_mm[0]
+    context = encode_context(lifter.encoder, seen.detections())
+    drawn = draw_poses(seen, context.pose_mm.detach(), lifter.depth, 3, seeds()).numpy()
+    np.testing.assert_allclose(start, drawn - drawn[:, :, :1], atol=0.05)

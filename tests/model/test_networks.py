@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from diffpose.model.context import Context
 from diffpose.model.context_encoders.graformer import Graformer, GraformerConfig
 from diffpose.model.denoiser import Denoiser, DenoiserConfig, sinusoidal_embeddings
-from diffpose.model.detections import POSE_SCALE_PER_MM
+from diffpose.model.detections import POSE_SCALE_PER_MM, Detections
 from diffpose.model.graph_layers import GraphAttentionBlock, GraphConvolution, JointAttention
 from diffpose.model.lifter import denoise_step
+from diffpose.model.losses import denoiser_loss, encoder_loss
+from diffpose.model.noise_schedule import cumulative_alphas
 from diffpose.model.skeleton import PARENTS
 
 ROWS = 3
@@ -273,3 +275,59 @@ def test_encoder_settings_are_checked(values: dict[str, Any]) -> None:
 def test_heads_must_divide_the_width() -> None:
     with pytest.raises(ValueError, match="width 18 must be a multiple of the 4 heads"):
         Graformer(GraformerConfig(width=18))
+
+
+def test_what_reads_the_blend_does_not_see_noise_at_the_first_step() -> None:
+    h, features, conditions, _ = inputs()
+    pose_mm = torch.randn(ROWS, 17, 3) * 300
+    context = Context(features, pose_mm, torch.zeros(ROWS, 3), conditions)
+    k, alpha = torch.full((ROWS,), 50), torch.zeros(ROWS, 1, 1)
+    for reads, same in (("blend", True), ("pose", False)):
+        denoiser = shaken(small_denoiser(parametrisation="clean_pose", reads=reads))
+        step = [
+            denoise_step(denoiser, denoiser.config, start, context, k, alpha)
+            for start in (h, h + 1)
+        ]
+        assert torch.equal(*step) == same
+    late = denoise_step(shaken(denoiser), denoiser.config, h, context, k - 45, alpha + 0.9)
+    assert not torch.equal(late, step[0])
+
+
+def test_a_denoiser_without_context_features_ignores_them() -> None:
+    denoiser = shaken(small_denoiser(context="none"))
+    h, features, conditions, k = inputs()
+    out = denoiser(h, features, conditions, k)
+    assert torch.equal(out, denoiser(h, features + 1, conditions, k))
+    assert not torch.equal(out, denoiser(h, features, conditions + 1, k))
+
+
+def test_poses_that_are_not_known_do_not_count_in_the_encoders_loss() -> None:
+    predicted, target = torch.randn(2, 3, 17, 3), 300 * torch.randn(2, 3, 17, 3)
+    known = torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
+    expected = encoder_loss(predicted[known == 1], target[known == 1])
+    torch.testing.assert_close(encoder_loss(predicted, target, known), expected)
+    assert encoder_loss(predicted, target, 0 * known) == 0
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 0.2), (0.5, 0.6)])
+def test_the_first_step_gets_its_share_of_training(share: float, expected: float) -> None:
+    seen: list[Tensor] = []
+
+    class Watching(torch.nn.Module):
+        def forward(self, h_k: Tensor, features: Tensor, conditions: Tensor, k: Tensor) -> Tensor:
+            seen.append(k)
+            return torch.zeros_like(h_k)
+
+    config = DenoiserConfig(parametrisation="clean_pose", first_step_share=share)
+    n = 4000
+    pose = torch.zeros(n, 17, 3)
+    context = Context(torch.zeros(n, 17, 4), pose, torch.zeros(n, 3), torch.zeros(n, 17, 9))
+    nothing = torch.zeros(n, 17, 2)
+    detections = Detections(nothing, pose, pose, torch.zeros(n, 17))
+    denoiser_loss(
+        Watching(), config, context, detections, pose, pose, pose,
+        cumulative_alphas("cosine", 50), config.grid, torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    (k,) = seen
+    assert (k == 50).float().mean().item() == pytest.approx(expected, abs=0.03)
+    assert set(k.tolist()) == {50, 40, 30, 20, 10}
