@@ -33,19 +33,14 @@ Axis legend: n poses, N hypotheses, J joints.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from diffpose.model.compiled import compiled
 from diffpose.model.uncertainty import MOVING
 
 Array = NDArray[np.float64]
-_compiled: Callable[[Callable[..., Any]], Callable[..., Any]] = njit(
-    cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"}
-)
 
 # The trapezoidal rule's nodes in x = log t, t in units of 1 / E Q.
 _STEP = 0.75
@@ -116,7 +111,7 @@ def best_of_n_mpjpe(hypotheses_mm: NDArray[np.floating], truth_mm: NDArray[np.fl
     return best
 
 
-@_compiled
+@compiled
 def _score_all(x, y, moving, joints, poses):  # type: ignore[no-untyped-def]
     """Fill joints (n, J) and poses (n,)."""
     n, n_hypotheses, n_joints, _ = x.shape
@@ -147,7 +142,7 @@ def _score_all(x, y, moving, joints, poses):  # type: ignore[no-untyped-def]
         poses[i] = total
 
 
-@_compiled
+@compiled
 def _invariants(c, r, term):  # type: ignore[no-untyped-def]
     """Fill term with e1, e2, e3 of C, r^T r, r^T (e1 I - C) r, r^T adj(C) r."""
     x, y, z = r[0], r[1], r[2]
@@ -168,7 +163,7 @@ def _invariants(c, r, term):  # type: ignore[no-untyped-def]
     term[5] = max(a00 * x * x + a11 * y * y + a22 * z * z + across, 0.0)
 
 
-@_compiled
+@compiled
 def _distances(residual, covariance, nodes, weights, tails, moving, joints, poses):  # type: ignore[no-untyped-def]
     """Fill joints (n, J) and poses (n,) with E |X - y|; covariance (n or 1, J, 3, 3)."""
     n, n_joints, _ = residual.shape

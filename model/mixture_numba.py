@@ -14,17 +14,11 @@ Notation: S draws, nb blocks, D dimensions, M kernels, U uniforms a mixture.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
 
+from diffpose.model.compiled import compiled
+
 BLOCK = 256  # draws; 52 coordinates of a block are 53 kB
-# Sums may be reordered into vector lanes; NaN and infinity keep their meaning.
-compiled: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.njit(
-    cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"}
-)
 TINY = 10 * 2.220446049250313e-16  # as scikit-learn: an empty kernel stays finite
 
 

@@ -14,10 +14,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from diffpose.model.compiled import compiled
 from diffpose.model.mixture import POSE_DIMS, MixtureSpec
 from diffpose.model.mixture_numba import (
     BLOCK,
-    compiled,
     kmeans,
     moments_3d,
     normalise_blocks,

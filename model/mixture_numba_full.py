@@ -16,11 +16,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from diffpose.model.compiled import compiled
 from diffpose.model.mixture import POSE_DIMS, MixtureSpec, packed_size
 from diffpose.model.mixture_numba import (
     BLOCK,
     TINY,
-    compiled,
     kmeans,
     normalise_blocks,
     standardise,

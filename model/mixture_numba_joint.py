@@ -16,9 +16,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from diffpose.model.compiled import compiled
 from diffpose.model.mixture import MixtureSpec
 from diffpose.model.mixture_numba import (
-    compiled,
     mean_and_spread,
     moments_3d,
     normalise,

@@ -14,18 +14,14 @@ Everything is float64. Axis legend: n poses, J joints.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from diffpose.model.compiled import compiled
+
 Poses = NDArray[np.float64]
-# Sums over joints may be reordered; NaN keeps its meaning.
-_compiled: Callable[[Callable[..., Any]], Callable[..., Any]] = njit(
-    cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"}
-)
 
 # Poses that are worked on side by side, one in each lane of vector registers (a multiple of 8, no
 # power of 2: lines of cache that are a power of 2 apart push each other out).
@@ -94,7 +90,7 @@ def align_by_svd(predicted: Poses, target: Poses) -> Poses:
     return aligned
 
 
-@_compiled
+@compiled
 def _align_all(predicted, target, aligned, unclear):  # type: ignore[no-untyped-def]
     """Fill aligned (n, J, 3), and unclear (n,) where it is left to others."""
     n, n_joints, _ = predicted.shape
@@ -113,7 +109,7 @@ def _align_all(predicted, target, aligned, unclear):  # type: ignore[no-untyped-
                     aligned[i, j, k] = moved + y[n_joints, k, a]
 
 
-@_compiled
+@compiled
 def _errors_all(predicted, target, errors, unclear):  # type: ignore[no-untyped-def]
     """Fill errors (n,), and unclear (n,) where it is left to others."""
     n, n_joints, _ = predicted.shape
@@ -138,14 +134,14 @@ def _errors_all(predicted, target, errors, unclear):  # type: ignore[no-untyped-
             unclear[first + a] = turn[9, a] != 0.0
 
 
-@_compiled
+@compiled
 def _scratch(n_joints):  # type: ignore[no-untyped-def]
     """Return room for poses, whose last row is their mean, and for turns and marks."""
     x = np.zeros((n_joints + 1, 3, _LANES))
     return x, np.zeros_like(x), np.empty((10, _LANES))
 
 
-@_compiled
+@compiled
 def _load(predicted, target, first, count, x, y):  # type: ignore[no-untyped-def]
     """Put poses into lanes, centred; lanes without one keep an earlier pose."""
     n_joints = predicted.shape[1]
@@ -171,7 +167,7 @@ def _load(predicted, target, first, count, x, y):  # type: ignore[no-untyped-def
                     line[a] -= mean[a]
 
 
-@_compiled
+@compiled
 def _similarities(x, y, turn):  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
     """Fill turn with scale x rotation (9 rows) and a mark where that is unclear (the last row).
 

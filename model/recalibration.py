@@ -23,20 +23,14 @@ ellipsoids what temperature scaling (Guo et al., ICML 2017) is for classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import optimize, special
 
+from diffpose.model.compiled import compiled
 from diffpose.model.skeleton import N_JOINTS
 from diffpose.model.uncertainty import MOVING, Array, Ellipsoids, uncalibrated
-
-_compiled: Callable[[Callable[..., Any]], Callable[..., Any]] = njit(
-    cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"}
-)
 
 MIN_POSES = 10
 # A covariance exists above 2; t with 300 degrees of freedom is a Gaussian to 3 digits.
@@ -91,28 +85,6 @@ def fit_ellipsoids(
     return Ellipsoids(1 / (1 + math.exp(-logit)), floors, scales, 2 + math.exp(log_excess))
 
 
-def negative_log_likelihood(
-    ellipsoids: Ellipsoids, sample: NDArray[np.floating], residual_mm: NDArray[np.floating]
-) -> float:
-    """Return the mean of -log p per joint (nats, p per mm^3) without the root; lower is better.
-
-    Args:
-        ellipsoids: with finite dof.
-        sample: (n, J, 3, 3), mm^2.
-        residual_mm: (n, J, 3).
-    """
-    w = min(max(ellipsoids.weight, 1e-12), 1 - 1e-12)
-    scale = ellipsoids.scale[MOVING]
-    parameters = np.concatenate(
-        [
-            [math.log(w / (1 - w)), math.log(ellipsoids.dof - 2)],
-            np.log(scale * ellipsoids.floor_mm2[MOVING]),
-            np.log(scale),
-        ]
-    )
-    return _loss(parameters, *_rotated(sample, residual_mm))[0]
-
-
 def _rotated(
     sample: NDArray[np.floating], residual_mm: NDArray[np.floating]
 ) -> tuple[Array, Array]:
@@ -149,7 +121,7 @@ def _loss(parameters: Array, values: Array, z_squared: Array) -> tuple[float, Ar
     return total / count - float(constant), gradient
 
 
-@_compiled
+@compiled
 def _pass(values, z_squared, w, excess, floor, scale, gradient):  # type: ignore[no-untyped-def]
     """Return the sum of -log p but its constant; add its derivatives by w, nu, b and s."""
     n, n_joints, _ = values.shape
