@@ -17,6 +17,7 @@ from diffpose.benchmarks.measure import Figure, interleaved, table
 from diffpose.benchmarks.official_layers import OfficialGcn, OfficialSizes
 from diffpose.model.chebyshev_gcn import ChebyshevGcn, ChebyshevGcnConfig, FoldedGcn
 from diffpose.model.context_encoders.mixste import Mixste, MixsteConfig
+from diffpose.model.noise_schedule import linear_alphas
 from diffpose.model.official_lifter import walk_back
 from diffpose.platform.official_state import convert, gcn_sources
 
@@ -146,8 +147,7 @@ def _walks(
 ) -> tuple[Figure, list[list[object]]]:
     """Walk N hypotheses back over 5 and 50 steps."""
     folded = ours.folded()
-    betas = torch.linspace(1e-4, 1e-3, 51, dtype=torch.float64)
-    alphas = torch.cat([torch.ones(1, dtype=torch.float64), torch.cumprod(1.0 - betas, 0)])
+    alphas = linear_alphas(1e-4, 1e-3, 51)
     rows: list[list[object]] = []
     figures = []
     with torch.inference_mode():

@@ -31,10 +31,8 @@ def cumulative_alphas(name: ScheduleName, n_steps: int) -> Tensor:
         raise ValueError(f"The number of diffusion steps must be at least 1, got {n_steps}.")
     if name in ("paper", "linear_to_zero"):
         last = 2e-3 if name == "paper" else min(0.18 * 50 / n_steps, 0.999)
-        # from the end, so that a single step is the last one
-        betas = torch.linspace(last, 1e-4, n_steps, dtype=torch.float64).flip(0)
-        alphas = torch.cumprod(1.0 - betas, dim=0)
-    elif name == "cosine":
+        return linear_alphas(1e-4, last, n_steps)
+    if name == "cosine":
         offset = 0.008
         k = torch.arange(n_steps + 1, dtype=torch.float64)
         curve = torch.cos((k / n_steps + offset) / (1 + offset) * math.pi / 2) ** 2
@@ -44,6 +42,14 @@ def cumulative_alphas(name: ScheduleName, n_steps: int) -> Tensor:
             f"Unknown schedule {name!r}; there are 'paper', 'linear_to_zero', 'cosine'."
         )
     return torch.cat([torch.ones(1, dtype=torch.float64), alphas])
+
+
+def linear_alphas(first_beta: float, last_beta: float, n_steps: int) -> Tensor:
+    """Return alpha_0 .. alpha_K, float64, (K + 1,), of betas that rise linearly over K steps."""
+    # from the end, so that a single step is the last one
+    betas = torch.linspace(last_beta, first_beta, n_steps, dtype=torch.float64).flip(0)
+    one = torch.ones(1, dtype=torch.float64)
+    return torch.cat([one, torch.cumprod(1.0 - betas, dim=0)])
 
 
 def step_grid(n_steps: int, n_visited: int, spacing: Spacing = "even") -> tuple[int, ...]:

@@ -24,11 +24,13 @@ from torch import Tensor
 from diffpose.model.chebyshev_gcn import ChebyshevGcn
 from diffpose.model.context import Context
 from diffpose.model.context_encoders.mixste import Mixste
-from diffpose.model.context_encoders.windows import cut_windows
+from diffpose.model.context_encoders.windows import over_windows
 from diffpose.model.detections import Detections, mirrored_poses
+from diffpose.model.diffusion import reverse_process
 from diffpose.model.initial_distribution import Observations
 from diffpose.model.lens import Lens
 from diffpose.model.lifter import Lifted, Lifter, View
+from diffpose.model.noise_schedule import linear_alphas
 from diffpose.model.sampling import SamplingSettings
 from diffpose.model.skeleton import MIRROR, ROOT
 
@@ -85,9 +87,7 @@ class OfficialProcess(BaseModel, frozen=True, extra="forbid"):
 
     def alphas(self) -> Tensor:
         """Return alpha_0 = 1 to alpha_T, cumulative products, (T + 1,), float64."""
-        betas = torch.linspace(self.first_beta, self.last_beta, self.n_steps, dtype=torch.float64)
-        one = torch.ones(1, dtype=torch.float64)
-        return torch.cat([one, torch.cumprod(1.0 - betas, dim=0)])
+        return linear_alphas(self.first_beta, self.last_beta, self.n_steps)
 
 
 class ContextPoses(Protocol):
@@ -114,16 +114,13 @@ def window_context(encoder: Mixste) -> ContextPoses:
     """Return MixSTE as a context encoder; windows as its config's hop says."""
     encoder = encoder.eval()
 
+    def released(windows: Tensor) -> tuple[Tensor]:
+        # without the inputs' scaling and the root's subtraction of our own training
+        return (encoder.exit(encoder.exit_norm(encoder.features(windows))),)
+
     def poses(screen: Tensor, lengths: Sequence[int] | None) -> Tensor:
-        cut = cut_windows(lengths or [len(screen)], encoder.frames, encoder.config.hop)
-        frames, window, place = (
-            torch.from_numpy(part).to(screen.device) for part in (cut.frames, cut.window, cut.place)
-        )
-        parts = [
-            encoder.exit(encoder.exit_norm(encoder.features(screen[rows])))
-            for rows in torch.split(frames, max(1, 256 // encoder.frames))
-        ]
-        return torch.cat(parts)[window, place]
+        (pose,) = over_windows(released, screen, lengths, encoder.frames, encoder.config.hop)
+        return pose
 
     return poses
 
@@ -259,8 +256,8 @@ def walk_back(
 ) -> Tensor:
     """Take deterministic DDIM steps with a network that predicts the noise (Song et al., 2021).
 
-    ``x_0 = (x_k - sqrt(1 - alpha_k) e) / sqrt(alpha_k)``, then ``sqrt(alpha_next) x_0 +
-    sqrt(1 - alpha_next) e`` with the same e.
+    ``x_0 = (x_k - sqrt(1 - alpha_k) e) / sqrt(alpha_k)``; from there on it is the reverse process
+    of a network that predicts x_0, towards a mean of 0.
 
     Args:
         network: called as network(x_k, k).
@@ -271,13 +268,14 @@ def walk_back(
     Returns:
         The states, start first, (len(grid), *start.shape).
     """
-    states = [start]
-    for k, k_next in pairwise(grid):
-        noise = network(states[-1], k)
-        alpha, following = (float(alphas[i]) for i in (k, k_next))
-        clean = (states[-1] - noise * (1.0 - alpha) ** 0.5) / alpha**0.5
-        states.append(following**0.5 * clean + (1.0 - following) ** 0.5 * noise)
-    return torch.stack(states)
+
+    def clean(state: Tensor, k: int) -> Tensor:
+        alpha = float(alphas[k])
+        found: Tensor = (state - network(state, k) * (1.0 - alpha) ** 0.5) / alpha**0.5
+        return found
+
+    mean = torch.zeros_like(start)
+    return torch.stack(reverse_process(clean, start, mean, alphas, grid, "clean_pose"))
 
 
 def screen_coordinates(rays: Tensor, camera: Tensor, cameras: Sequence[OfficialCamera]) -> Tensor:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, Field, model_validator
 from torch import Tensor, nn
 
-from diffpose.model.context_encoders.windows import cut_windows
+from diffpose.model.context_encoders.windows import over_windows
 from diffpose.model.detections import POSE_SCALE_PER_MM
 from diffpose.model.graph_layers import JointAttention, check_joints
 from diffpose.model.skeleton import N_JOINTS, ROOT
@@ -153,18 +153,8 @@ class Mixste(nn.Module):
         Returns:
             f_ST (B, 17, width) and the poses (B, 17, 3) in mm.
         """
-        cut = cut_windows(lengths or [len(rays)], self.frames, self.config.hop)
-        windows = torch.from_numpy(cut.frames).to(rays.device)
-        # As many windows at a time as stay near the processor; a GPU takes what fits its memory.
-        at_once = max(1, (65536 if rays.device.type == "cuda" else 256) // self.frames)
-        features, poses = [], []
-        for part in torch.split(windows, at_once):
-            f_st, pose = self(rays[part])
-            features.append(f_st)
-            poses.append(pose)
-        window, place = (torch.from_numpy(a).to(rays.device) for a in (cut.window, cut.place))
-        pose_mm = torch.cat(poses)[window, place] / POSE_SCALE_PER_MM
-        return torch.cat(features)[window, place], pose_mm
+        features, pose = over_windows(self, rays, lengths, self.frames, self.config.hop)
+        return features, pose / POSE_SCALE_PER_MM
 
     def _inputs(self, rays: Tensor) -> Tensor:
         # 8 and 4 bring both parts near unit variance, as in graformer.py

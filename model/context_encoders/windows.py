@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+# Frames that are encoded at a time: on a CPU they stay near, a GPU takes what fits its memory.
+_FRAMES_AT_ONCE = {"cpu": 256, "cuda": 65536}
 
 
 @dataclass(frozen=True)
@@ -64,3 +69,31 @@ def cut_windows(lengths: Sequence[int], size: int, hop: int | None = None) -> Wi
         np.concatenate(window).astype(np.int64),
         np.concatenate(place).astype(np.int64),
     )
+
+
+def over_windows(
+    encode: Callable[[Tensor], tuple[Tensor, ...]],
+    inputs: Tensor,
+    lengths: Sequence[int] | None,
+    size: int,
+    hop: int | None,
+) -> tuple[Tensor, ...]:
+    """Encode sequences window by window; each frame's answer is that of its own window.
+
+    Args:
+        encode: from windows (B, T, ...) to any number of tensors (B, T, ...).
+        inputs: (n, ...), frames of one sequence after the other.
+        lengths: frames of each sequence, adding up to n; default: one sequence.
+        size: T.
+        hop: see cut_windows.
+
+    Returns:
+        What ``encode`` gives, (n, ...) each.
+    """
+    cut = cut_windows(lengths or [len(inputs)], size, hop)
+    frames, window, place = (
+        torch.from_numpy(part).to(inputs.device) for part in (cut.frames, cut.window, cut.place)
+    )
+    at_once = max(1, _FRAMES_AT_ONCE[inputs.device.type] // size)
+    parts = [encode(inputs[rows]) for rows in torch.split(frames, at_once)]
+    return tuple(torch.cat(found)[window, place] for found in zip(*parts, strict=True))
