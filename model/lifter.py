@@ -225,12 +225,9 @@ class Lifter:
         (_, context), *_ = views
         device = context.pose_mm.device
         everything = torch.ones(len(observations), dtype=torch.bool, device=device)
-        poses_mm = [known.pose_mm for _, known in views]
-        # with the mirror image: the mean of what the encoder says of both
-        context_mm = torch.stack(
-            [poses_mm[0], *(mirrored_poses(p, everything) for p in poses_mm[1:])]
-        )
-        context_mm = context_mm.mean(dim=0)
+        context_mm = context.pose_mm
+        if len(views) == 2:  # the mean of what the encoder says of the frame and of its image
+            context_mm = (context_mm + mirrored_poses(views[1][1].pose_mm, everything)) / 2
         single_step = self.denoiser.config.process == "single_step"
         steps: tuple[int, ...] = (self.grid[0], 0) if single_step else self.grid
         if not single_step:  # H_K is drawn on the CPU, on any device alike

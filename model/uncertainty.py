@@ -116,10 +116,6 @@ class Ellipsoids:
         full[:, ROOT] = 0
         return full
 
-    def radius(self, level: float) -> float:
-        """Return r: the region d <= r holds this share of truths, if the claim is right."""
-        return radius(level, self.dof)
-
     def levels(self, distance_squared: Array) -> Array:
         """Return the level of the smallest ellipsoid that holds the truth; NaN stays.
 

@@ -68,14 +68,6 @@ def sequences_of(folder: str, part: Literal["train", "test"], poses: Poses) -> l
     return [name.replace(" ", "/") for name in _npz(folder, part, poses)]
 
 
-def cameras_of(folder: str, sequence: str, poses: Poses) -> list[str]:
-    """Return the cameras of a training sequence that the files hold."""
-    if sequences_of(folder, "train", poses) is not None:
-        return sorted(_train_entry(folder, sequence, poses), key=int)
-    found = _mat(folder, sequence)
-    return [str(i) for i in range(len(found["annot2"]))]
-
-
 def read_train(folder: str, sequence: str, camera: str, poses: Poses) -> Seen:
     """Return one camera's part of a training sequence.
 

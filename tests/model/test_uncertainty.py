@@ -13,7 +13,7 @@ from scipy import optimize, stats
 
 from diffpose.model import recalibration
 from diffpose.model import uncertainty as un
-from diffpose.model.recalibration import fit_ellipsoids, negative_log_likelihood
+from diffpose.model.recalibration import fit_ellipsoids
 from diffpose.model.uncertainty import Ellipsoids, coverage, mahalanobis_squared, radius
 
 Array = NDArray[np.float64]
@@ -31,6 +31,20 @@ def gaussian_poses(rng: np.random.Generator, n: int, size_mm: float) -> tuple[Ar
 def draws(rng: np.random.Generator, factors: Array, n_draws: int) -> Array:
     noise = rng.normal(size=(len(factors), n_draws, 17, 3))
     return np.einsum("njab,nhjb->nhja", factors, noise)
+
+
+def negative_log_likelihood(ellipsoids: Ellipsoids, sample: Array, residual_mm: Array) -> float:
+    """Return what the fit makes small, of given ellipsoids: the mean of -log p per joint."""
+    scale = ellipsoids.scale[un.MOVING]
+    logit = math.log(max(ellipsoids.weight, 1e-12) / (1 - ellipsoids.weight))
+    parameters = np.concatenate(
+        [
+            [logit, math.log(ellipsoids.dof - 2)],
+            np.log(scale * ellipsoids.floor_mm2[un.MOVING]),
+            np.log(scale),
+        ]
+    )
+    return recalibration._loss(parameters, *recalibration._rotated(sample, residual_mm))[0]
 
 
 def test_sample_covariance_is_numpy_s() -> None:
