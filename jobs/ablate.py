@@ -32,6 +32,7 @@ from diffpose.platform.config import merged, validate
 from diffpose.platform.errors import DiffPoseError, RunError
 from diffpose.platform.evaluation import CONTEXT, PROTOCOL, evaluate_runs, summarise
 from diffpose.platform.ray_session import cluster_cpus, ray_session
+from diffpose.platform.recalibration import digest, load_recalibration
 from diffpose.platform.storage import absolute, exists, join, read_json, write_json
 from diffpose.platform.training_settings import TrainSettings
 from diffpose.preprocessing.pipeline import detect
@@ -73,19 +74,22 @@ def ablate(settings: AblationSettings) -> int:
 def _train_all(runs: Sequence[TrainSettings], parallel: int | None, what: str) -> None:
     """Train runs side by side; one that fails does not end the others.
 
+    Runs that are trained are gone through as well: train does what is left of them, such as
+    contexts or the recalibration after an interruption, and nothing else.
+
     Raises:
         RunError: some failed; the message names each with its reason.
     """
     import ray
 
-    left = [run for run in runs if not has_model(join(run.run, what))]
-    print(f"{what}: {len(runs) - len(left)} of {len(runs)} trained before", flush=True)
-    if not left:
+    before = {run.run for run in runs if has_model(join(run.run, what))}
+    print(f"{what}: {len(before)} of {len(runs)} trained before", flush=True)
+    if not runs:
         return
-    at_once = parallel or max(1, cluster_cpus() // (left[0].workers * left[0].threads))
+    at_once = parallel or max(1, cluster_cpus() // (runs[0].workers * runs[0].threads))
     # The task itself waits most of the time: the CPUs belong to the workers that it asks for.
     task: Any = ray.remote(num_cpus=0, max_retries=0)(_train_one)
-    waiting, failed = list(left), {}
+    waiting, failed = list(runs), {}
     running: dict[Any, TrainSettings] = {}
     while waiting or running:
         while waiting and len(running) < at_once:
@@ -98,14 +102,14 @@ def _train_all(runs: Sequence[TrainSettings], parallel: int | None, what: str) -
             if error:
                 failed[run.run] = error
                 print(f"{what}: {run.run} failed: {error}", flush=True)
-            else:
+            elif run.run not in before:
                 kind = "context_encoder" if what == "encoder" else what
                 figure = load_config(join(run.run, what), kind)["validation_mpjpe_mm"]
                 print(f"{what}: {run.run} validation MPJPE {figure:.2f} mm, "
                       f"{len(waiting) + len(running)} left", flush=True)  # fmt: skip
     if failed:
         lines = "\n".join(f"  {run}: {error}" for run, error in failed.items())
-        raise RunError(f"{len(failed)} of {len(left)} trainings failed:\n{lines}")
+        raise RunError(f"{len(failed)} of {len(runs)} trainings failed:\n{lines}")
 
 
 def _train_one(settings_json: str) -> str:
@@ -136,8 +140,10 @@ def _evaluate(settings: AblationSettings, encoder: str, seed: int) -> None:
         for name in settings.rows[encoder]
         if has_model(join(here, name, "denoiser"))
     }
-    digests = {name: weights_digest(run) for name, run in runs.items()}
-    uri = join(here, "evaluation.json")
+    digests = {
+        name: [weights_digest(run), digest(load_recalibration(run))] for name, run in runs.items()
+    }
+    uri = _evaluation_uri(settings, encoder, seed)
     wanted = {"split": settings.split, "digests": digests}
     if exists(uri):
         saved = read_json(uri)
@@ -150,8 +156,12 @@ def _evaluate(settings: AblationSettings, encoder: str, seed: int) -> None:
 
 def evaluations(settings: AblationSettings, encoder: str) -> list[dict[str, Any]]:
     """Return the figures of every method of an encoder, a mapping per seed that is measured."""
-    uris = [join(settings.place(encoder, s), "evaluation.json") for s in settings.seeds]
+    uris = [_evaluation_uri(settings, encoder, seed) for seed in settings.seeds]
     return [read_json(uri)["methods"] for uri in uris if exists(uri)]
+
+
+def _evaluation_uri(settings: AblationSettings, encoder: str, seed: int) -> str:
+    return join(settings.place(encoder, seed), f"evaluation_{settings.split}.json")
 
 
 def _sweep(settings: AblationSettings, title: str, part: dict[str, Any]) -> dict[str, Any]:
@@ -165,8 +175,9 @@ def _sweep(settings: AblationSettings, title: str, part: dict[str, Any]) -> dict
         given = part.get("given", {})
         uri = join(run, f"sweep_{_slug(title)}.json")
         saved = read_json(uri) if exists(uri) else {}
-        if saved.get("digest") != weights_digest(run):
-            saved = {"digest": weights_digest(run), "values": {}}
+        weights = weights_digest(run)
+        if saved.get("digest") != weights:
+            saved = {"digest": weights, "values": {}}
         for value in part["values"]:
             if str(value) not in saved["values"]:
                 split = part.get("split", settings.split)

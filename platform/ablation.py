@@ -5,7 +5,7 @@ Layout of the folder:
     store/                          detections, contexts, mixtures
     ENCODER/seed_S/encoder_run      the context encoder
     ENCODER/seed_S/RECIPE           a denoiser on it
-    ENCODER/seed_S/evaluation.json  all of them on the same test poses
+    ENCODER/seed_S/evaluation_SPLIT.json   all of them on the same poses
 """
 
 from __future__ import annotations

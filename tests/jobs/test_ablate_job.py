@@ -104,5 +104,22 @@ def test_an_ablation_from_motion_to_tables(
     assert np.isfinite(mirrored).all()
     assert np.abs(mirrored - stored[..., :3]).max() > 1
 
+    # again: nothing is trained, encoded or measured twice, and what an interruption left is done
+    place = tmp_path / "video" / "seed_3"
+    fitted = place / "default" / "denoiser" / "uncertainty.json"
+    told = fitted.read_text()
+    (marker, *_) = sorted((tmp_path / "store" / "log" / "contexts").glob("*/span_*.json"))
+    fitted.unlink()
+    marker.unlink()
+    kept = [
+        place / "encoder_run" / "encoder" / "weights.safetensors",
+        place / "default" / "denoiser" / "weights.safetensors",
+        place / "default" / "sweep_n.json",
+        place / "evaluation_test.json",
+    ]
+    before = [path.stat().st_mtime_ns for path in kept]
     assert ablate(validate(AblationSettings, given)) == 0
+    assert [path.stat().st_mtime_ns for path in kept] == before
+    assert fitted.read_text() == told
+    assert marker.exists()
     assert json.loads((tmp_path / "ablation.json").read_text()) == found

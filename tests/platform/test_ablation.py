@@ -104,9 +104,8 @@ def test_the_page_shows_tables_and_sweeps(tmp_path) -> None:
     rows = {"frame": mean_rows([evaluation(80.0, 72.0), evaluation(100.0, 92.0)])}
     sweep = {"encoder": "frame", "recipe": "default", "setting": "n_hypotheses"}
     sweeps = {"Figure 4": {**sweep, "mpjpe_mm": {"1": [75.0, 77.0], "5": [70.0, 72.0]}}}
-    page = (tmp_path / "ablation.html").read_text() if write_report(
-        made, rows, sweeps, "protocol <x>"
-    ) else ""  # fmt: skip
+    assert write_report(made, rows, sweeps, "protocol <x>") == str(tmp_path / "ablation.html")
+    page = (tmp_path / "ablation.html").read_text()
     for text in ("82.00 ± 10.00", "Table 5", "Figure 4", "76.00", "71.00", "protocol &lt;x&gt;"):
         assert text in page
     assert page.count("<svg") == 3
