@@ -19,7 +19,6 @@ from diffpose.model.sampling import SamplingSettings
 from diffpose.model.uncertainty import Ellipsoids
 from diffpose.platform.clips import Clip
 from diffpose.platform.evaluation import (
-    CONTEXT,
     Evaluation,
     collect,
     context_columns,
@@ -27,6 +26,7 @@ from diffpose.platform.evaluation import (
     summarise,
     write_poses,
 )
+from diffpose.platform.evaluation_files import CONTEXT
 from diffpose.platform.recalibration import Recalibration
 
 Array = NDArray[np.float64]

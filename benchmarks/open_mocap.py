@@ -24,7 +24,8 @@ from diffpose.jobs.ablate import ablate, evaluations
 from diffpose.platform.ablation import AblationSettings
 from diffpose.platform.ablation_tables import Row, markdown, mean_rows
 from diffpose.platform.config import Settings, read_yaml, validate
-from diffpose.platform.evaluation import CONTEXT, PROTOCOL
+from diffpose.platform.evaluation import PROTOCOL
+from diffpose.platform.evaluation_files import CONTEXT
 from diffpose.platform.storage import absolute
 
 CONFIG = "configs/benchmark/open_mocap.yaml"

@@ -30,7 +30,8 @@ from diffpose.platform.ablation_tables import Row, as_json, mean_rows
 from diffpose.platform.checkpoint import has_model, load_config, weights_digest
 from diffpose.platform.config import merged, validate
 from diffpose.platform.errors import DiffPoseError, RunError
-from diffpose.platform.evaluation import CONTEXT, PROTOCOL, evaluate_runs, summarise
+from diffpose.platform.evaluation import PROTOCOL, evaluate_runs, summarise
+from diffpose.platform.evaluation_files import CONTEXT
 from diffpose.platform.ray_session import cluster_cpus, ray_session
 from diffpose.platform.recalibration import digest, load_recalibration
 from diffpose.platform.storage import absolute, exists, join, read_json, write_json

@@ -27,19 +27,20 @@ from diffpose.jobs import command_line
 from diffpose.platform.checkpoint import CONFIG
 from diffpose.platform.config import Settings, to_yaml
 from diffpose.platform.errors import ConfigError
-from diffpose.platform.evaluation import (
-    CONTEXT,
-    PROTOCOL,
-    Evaluation,
-    evaluate_runs,
-    summarise,
-    write_poses,
-)
+from diffpose.platform.evaluation import PROTOCOL, Evaluation, evaluate_runs, summarise, write_poses
+from diffpose.platform.evaluation_files import CONTEXT, FIGURES, POSES
 from diffpose.platform.evaluation_report import write_report
 from diffpose.platform.pose_store import PoseStore
 from diffpose.platform.protocol_figures import protocol_figures
 from diffpose.platform.published_table import check_comparable, grids
-from diffpose.platform.storage import absolute, join, read_json, write_bytes, write_json
+from diffpose.platform.storage import (
+    absolute,
+    join,
+    read_json,
+    shortest_tails,
+    write_bytes,
+    write_json,
+)
 
 
 class EvaluateSettings(Settings):
@@ -100,8 +101,8 @@ def evaluate(settings: EvaluateSettings) -> None:
     if settings.table:
         _print_published(dataset, runs, figures)
     folder = absolute(settings.output or join(settings.run, "evaluation"))
-    write_json(join(folder, "evaluation.json"), figures)
-    write_poses(join(folder, "poses.parquet"), evaluation)
+    write_json(join(folder, FIGURES), figures)
+    write_poses(join(folder, POSES), evaluation)
     write_bytes(join(folder, "evaluate.yaml"), to_yaml(settings).encode())
     if settings.json_file:
         write_json(settings.json_file, figures)
@@ -217,11 +218,10 @@ def _uncertainty_table(figures: dict[str, Any]) -> Table:
 def _named(uris: Sequence[str]) -> dict[str, str]:
     """Name runs by their last path part, longer where two agree."""
     paths = [absolute(uri).rstrip("/") for uri in uris]
-    for parts in range(1, 20):
-        names = ["/".join(path.split("/")[-parts:]) for path in paths]
-        if len(set(names)) == len(names) and CONTEXT not in names:
-            return dict(zip(names, paths, strict=True))
-    raise ConfigError(f"The runs cannot be told apart: {', '.join(uris)}.")
+    if len(set(paths)) < len(paths):
+        raise ConfigError(f"Each run can be compared once, got {', '.join(uris)}.")
+    _, *names = shortest_tails([CONTEXT, *paths])  # no run is called like the context encoder
+    return dict(zip(names, paths, strict=True))
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from diffpose.platform.ablation import AblationSettings
 from diffpose.platform.ablation_tables import Row
 from diffpose.platform.config import to_yaml
-from diffpose.platform.evaluation import CONTEXT
+from diffpose.platform.evaluation_files import CONTEXT
 from diffpose.platform.report_style import CONTEXT as REFERENCE
 from diffpose.platform.report_style import CSS, LEFT_SIDE, UNKNOWN
 from diffpose.platform.report_svg import new_axes, styled, to_svg

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from diffpose.platform.evaluation import CONTEXT
+from diffpose.platform.evaluation_files import CONTEXT
 
 # What evaluation.summarise gives, and here a row has a mean and a spread of.
 FIGURES = (

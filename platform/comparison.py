@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from diffpose.model.bootstrap import FEW_CLIPS, PairedDifference, paired_difference
 from diffpose.platform.errors import ConfigError, RunError
-from diffpose.platform.storage import absolute, exists, join, read_bytes, read_json
+from diffpose.platform.evaluation_files import CONTEXT, FIGURES, POSES
+from diffpose.platform.storage import absolute, exists, join, read_bytes, read_json, shortest_tails
 
-FIGURES, POSES = "evaluation.json", "poses.parquet"
 MEASURES = ("mpjpe_mm", "p_mpjpe_mm")
-CONTEXT = "context encoder"
 _SAME_MM = 0.01  # truths that differ by more are other truths
 
 
@@ -237,22 +236,14 @@ def _check_same(one: Poses, other: Poses, one_uri: str, other_uri: str) -> None:
 
 
 def _with_own_names(found: Sequence[tuple[str, Method]]) -> list[Method]:
-    """Keep names that are unique; others get their folder's distinguishing parts."""
+    """Keep names that are unique; others get what tells their folders apart."""
     names = [method.name for _, method in found]
     methods = []
     for folder, method in found:
         name = method.name
         if names.count(name) > 1:
-            run = folder.removesuffix("/evaluation")
-            clashing = [f for f, other in found if other.name == name and f != folder]
-            parts = run.split("/")
-            depth = next(
-                k
-                for k in range(1, len(parts) + 1)
-                if all(
-                    c.removesuffix("/evaluation").split("/")[-k:] != parts[-k:] for c in clashing
-                )
-            )
-            name = f"{name} ({'/'.join(parts[-depth:])})"
-        methods.append(Method(name, method.uri, method.figures, method.mpjpe_mm, method.p_mpjpe_mm))
+            alike = [f.removesuffix("/evaluation") for f, other in found if other.name == name]
+            tails = dict(zip(alike, shortest_tails(alike), strict=True))
+            name = f"{name} ({tails[folder.removesuffix('/evaluation')]})"
+        methods.append(replace(method, name=name))
     return methods

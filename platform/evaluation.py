@@ -24,6 +24,7 @@ from diffpose.model.uncertainty import MOVING
 from diffpose.platform.checkpoint import load_lifter
 from diffpose.platform.clips import Clip
 from diffpose.platform.errors import StoreError
+from diffpose.platform.evaluation_files import CONTEXT
 from diffpose.platform.observations import read_observations
 from diffpose.platform.pose_store import PoseStore, whole_clips
 from diffpose.platform.progress import Progress
@@ -45,7 +46,6 @@ PROTOCOL = (
     "best scale; MPJVE mm per frame within clips; pose = mean of the hypotheses"
 )
 _ROWS_PER_TASK = 512
-CONTEXT = "context encoder"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ import yaml
 import diffpose
 from diffpose.model.lifter import row_seeds
 from diffpose.platform.checkpoint import load_lifter
-from diffpose.platform.evaluation import CONTEXT, Evaluation, load_lifters
+from diffpose.platform.evaluation import Evaluation, load_lifters
+from diffpose.platform.evaluation_files import CONTEXT
 from diffpose.platform.observations import read_detections, read_observations
 from diffpose.platform.pose_store import PoseStore
 from diffpose.platform.report import Case, Curve, MethodResult, Report, render_html

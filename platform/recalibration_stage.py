@@ -13,7 +13,8 @@ from diffpose.model.uncertainty import (
     unpacked,
 )
 from diffpose.platform.checkpoint import load_lifter
-from diffpose.platform.evaluation import CONTEXT, Evaluation, evaluate_runs
+from diffpose.platform.evaluation import Evaluation, evaluate_runs
+from diffpose.platform.evaluation_files import CONTEXT
 from diffpose.platform.recalibration import (
     Recalibration,
     load_recalibration,

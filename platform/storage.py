@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,3 +133,19 @@ def find_files(uri: str, suffix: str) -> list[str]:
             f"The folder {uri!r} holds no *{suffix} file ({len(names)} other files were found)."
         )
     return found
+
+
+def shortest_tails(paths: Sequence[str]) -> list[str]:
+    """Return the fewest last parts of each path that tell all of them apart, as many of each.
+
+    Raises:
+        ValueError: two paths are the same.
+    """
+    if len(set(paths)) < len(paths):
+        raise ValueError(f"the same path twice: {', '.join(paths)}")
+    split = [path.split("/") for path in paths]
+    for n in range(1, max(map(len, split)) + 1):
+        tails = ["/".join(parts[-n:]) for parts in split]
+        if len(set(tails)) == len(tails):
+            return tails
+    raise AssertionError("different paths differ when they are whole")

@@ -9,7 +9,7 @@ from diffpose.platform.ablation_report import write_report
 from diffpose.platform.ablation_tables import as_json, markdown, mean_rows
 from diffpose.platform.config import read_yaml, validate
 from diffpose.platform.errors import ConfigError
-from diffpose.platform.evaluation import CONTEXT
+from diffpose.platform.evaluation_files import CONTEXT
 
 RECIPE = {
     "motion": "motion",

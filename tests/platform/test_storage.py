@@ -141,6 +141,14 @@ def test_join() -> None:
     assert storage.join("/x//", "y") == "/x/y"
 
 
+def test_shortest_tails() -> None:
+    assert storage.shortest_tails(["/runs/a", "/runs/b"]) == ["a", "b"]
+    assert storage.shortest_tails(["/x/run/1", "/y/run/1", "/z/2"]) == ["x/run/1", "y/run/1", "z/2"]
+    assert storage.shortest_tails(["a", "/x/a"]) == ["a", "x/a"]
+    with pytest.raises(ValueError, match="twice"):
+        storage.shortest_tails(["/a", "/a"])
+
+
 def test_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert storage.absolute("runs/a") == str(tmp_path / "runs" / "a")
