@@ -143,7 +143,7 @@ def _recalibration() -> Recalibration:
         context,
         context,
         N_HYPOTHESES,
-        SamplingSettings().model_dump(),
+        SamplingSettings(),
         1000,
         "validation",
     )

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from diffpose.platform import report_html as html
 from diffpose.platform.ablation import AblationSettings
 from diffpose.platform.ablation_tables import Row
 from diffpose.platform.config import to_yaml
 from diffpose.platform.evaluation_files import CONTEXT
 from diffpose.platform.report_style import CONTEXT as REFERENCE
-from diffpose.platform.report_style import CSS, LEFT_SIDE, UNKNOWN
+from diffpose.platform.report_style import LEFT_SIDE, UNKNOWN
 from diffpose.platform.report_svg import new_axes, styled, to_svg
 from diffpose.platform.storage import join, write_bytes
 
@@ -38,13 +39,12 @@ def write_report(
         if sweep["mpjpe_mm"]:
             parts.append(sweep_section(title, sweep, f"sweep-{i}"))
     seeds = ", ".join(map(str, settings.seeds))
-    page = (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>Ablation</title>"
-        f"<style>{CSS}</style><main><header><h1>Ablation</h1><p>{escape(settings.split)} split, "
-        f"seeds {seeds}; mean ± half the range over the seeds. {escape(protocol)}.</p></header>"
-        f"{''.join(parts)}<section><h2>Settings</h2><pre>{escape(to_yaml(settings))}</pre>"
-        "</section></main></html>"
+    head = (
+        f"<header>\n<h1>Ablation</h1>\n<p>{escape(settings.split)} split, seeds {seeds}; "
+        f"mean ± half the range over the seeds. {escape(protocol)}.</p>\n</header>"
     )
+    parts = [head, *parts, html.section("Settings", html.folded("all settings", to_yaml(settings)))]
+    page = html.page("Ablation", "\n".join(parts))
     uri = join(settings.folder, "ablation.html")
     write_bytes(uri, page.encode())
     return uri
@@ -56,20 +56,18 @@ def section(title: str, rows: Sequence[Row], names: Sequence[str], key: str) -> 
     head = ("MPJPE mm", "P-MPJPE mm", "/ context encoder", "50 % holds", "90 % holds", "energy mm")
     figures = ("mpjpe_mm", "p_mpjpe_mm", "ratio", "coverage50", "coverage90", "energy_score_mm")
     digits = (2, 2, 3, 3, 3, 2)
-    body = "".join(
-        f"<tr><th>{escape(row.name.replace('_', ' '))}</th>"
-        + "".join(
-            f"<td>{text if (text := row.text(name, n)) != '-' else UNKNOWN}</td>"
-            for name, n in zip(figures, digits, strict=True)
+    lines = [
+        html.row(
+            _title(row.name),
+            [
+                text if (text := row.text(name, n)) != "-" else UNKNOWN
+                for name, n in zip(figures, digits, strict=True)
+            ],
         )
-        + "</tr>"
         for row in shown
-    )
-    headings = "".join(f"<th>{escape(text)}</th>" for text in ("method", *head))
-    return (
-        f"<section><h2>{escape(title)}</h2><div class=scroll><table><thead><tr>{headings}</tr>"
-        f"</thead><tbody>{body}</tbody></table></div><figure>{bars(shown, key)}</figure></section>"
-    )
+    ]
+    content = html.table("methods", ("Method", *head), lines)
+    return html.section(escape(title), content + html.figure(bars(shown, key), "MPJPE per method"))
 
 
 def bars(rows: Sequence[Row], key: str) -> str:
@@ -101,11 +99,12 @@ def sweep_section(title: str, sweep: Mapping[str, Any], key: str) -> str:
         axes.set_xlabel(str(sweep["setting"]).replace("_", " "))
         axes.set_ylabel("MPJPE (mm)")
         picture = to_svg(axes, key, "MPJPE over a sampling setting")
-    cells = "".join(f"<td>{error:.2f}</td>" for error in errors)
-    heads = "".join(f"<th>{escape(value)}</th>" for value in values)
     where = f"{sweep['encoder']}, {sweep['recipe']}, {sweep.get('split', 'test')} split"
-    return (
-        f"<section><h2>{escape(title)}</h2><p class=hint>{escape(where)}</p><div class=scroll>"
-        f"<table><thead><tr><th>{escape(sweep['setting'])}</th>{heads}</tr></thead><tbody><tr>"
-        f"<th>MPJPE mm</th>{cells}</tr></tbody></table></div><figure>{picture}</figure></section>"
-    )
+    line = html.row("MPJPE mm", [f"{error:.2f}" for error in errors])
+    head = [escape(text) for text in (str(sweep["setting"]), *values)]
+    content = html.table("methods", head, [line]) + html.figure(picture, escape(where))
+    return html.section(escape(title), content)
+
+
+def _title(name: str) -> str:
+    return escape(name.replace("_", " "))

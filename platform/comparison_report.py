@@ -10,7 +10,7 @@ import numpy as np
 from diffpose.model.bootstrap import PairedDifference
 from diffpose.platform import report_html as html
 from diffpose.platform.comparison import MEASURES, Comparison
-from diffpose.platform.report_style import CSS, FAINT, INK, LEFT_SIDE, RIGHT_SIDE
+from diffpose.platform.report_style import FAINT, INK, LEFT_SIDE, RIGHT_SIDE
 from diffpose.platform.report_svg import new_axes, styled, to_svg
 
 NAMES = {"mpjpe_mm": "MPJPE", "p_mpjpe_mm": "P-MPJPE"}
@@ -32,15 +32,7 @@ def render_comparison(comparison: Comparison) -> str:
         f"{escape(poses.protocol)}</p>\n</header>"
     )
     body = "\n".join([head, _methods(comparison), _differences(comparison), _actions(comparison)])
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n"
-        f"<title>Comparison</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n{body}\n"
-        "</main>\n</body>\n</html>\n"
-    )
+    return html.page("Comparison", body)
 
 
 def interval_text(found: PairedDifference) -> str:

@@ -30,7 +30,7 @@ from diffpose.platform.storage import exists, join, read_json, write_json
 FORMAT = 1
 FILE = "uncertainty.json"
 # What changes the spread of hypotheses, besides their number.
-_SAMPLING = ("temperature", "start", "centred", "held_mean", "mirror")
+_SPREAD = ("temperature", "start", "centred", "held_mean", "mirror")
 _AGAIN = "Run diffpose train with the same settings again to have one fitted."
 
 
@@ -43,7 +43,7 @@ class Recalibration:
         answer_covariance_mm2: (17, 3, 3), second moment of the answer's errors.
         context_covariance_mm2: (17, 3, 3), the same of the context encoder's.
         n_hypotheses: N that it was fitted with.
-        sampling: settings of the sampling that it was fitted with (those of _SAMPLING).
+        sampling: how hypotheses were drawn.
         n_poses: how many known poses.
         split: which poses.
     """
@@ -52,7 +52,7 @@ class Recalibration:
     answer_covariance_mm2: Array
     context_covariance_mm2: Array
     n_hypotheses: int
-    sampling: dict[str, Any]
+    sampling: SamplingSettings
     n_poses: int
     split: str
 
@@ -64,7 +64,7 @@ class Recalibration:
             "answer_covariance_mm2": self.answer_covariance_mm2.tolist(),
             "context_covariance_mm2": self.context_covariance_mm2.tolist(),
             "n_hypotheses": self.n_hypotheses,
-            "sampling": self.sampling,
+            "sampling": self.sampling.model_dump(mode="json"),
             "n_poses": self.n_poses,
             "split": self.split,
         }
@@ -73,7 +73,7 @@ class Recalibration:
         """Say where an answer's sampling differs from what was fitted, empty if nowhere."""
         pairs = (
             ("n_hypotheses", self.n_hypotheses, n_hypotheses),
-            *((name, self.sampling[name], getattr(sampling, name)) for name in _SAMPLING),
+            *((name, getattr(self.sampling, name), getattr(sampling, name)) for name in _SPREAD),
         )
         return ", ".join(f"{name} {own}, not {asked}" for name, own, asked in pairs if own != asked)
 
@@ -184,7 +184,7 @@ def load_recalibration(run_uri: str) -> Recalibration | None:
             _matrices(value, "answer_covariance_mm2"),
             _matrices(value, "context_covariance_mm2"),
             int(value["n_hypotheses"]),
-            {name: value["sampling"][name] for name in _SAMPLING},
+            SamplingSettings.model_validate(value["sampling"]),
             int(value["n_poses"]),
             str(value["split"]),
         )

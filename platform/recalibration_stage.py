@@ -66,7 +66,7 @@ def fit(evaluation: Evaluation, run: str) -> Recalibration:
         fit_gaussian(residual),
         fit_gaussian(truth - context.pose_mm),
         n_hypotheses,
-        sampling.model_dump(mode="json"),
+        sampling,
         len(truth),
         SPLIT,
     )

@@ -7,11 +7,9 @@ deterministic: the same report gives the same bytes.
 
 from __future__ import annotations
 
-from html import escape
-
+from diffpose.platform import report_html as html
 from diffpose.platform import report_sections as sections
 from diffpose.platform.report_data import Case, Curve, MethodResult, Report
-from diffpose.platform.report_style import CSS
 from diffpose.platform.report_uncertainty import uncertainty_section
 
 __all__ = ["Case", "Curve", "MethodResult", "Report", "render_html"]
@@ -32,12 +30,4 @@ def render_html(report: Report) -> str:
         sections.provenance_section(report),
     ]
     body = "\n".join(part for part in parts if part)
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n"
-        f"<title>{escape(report.title)} · {escape(report.run)}</title>\n"
-        f"<style>{CSS}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
-    )
+    return html.page(f"{report.title} · {report.run}", body)

@@ -9,7 +9,7 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from diffpose.platform.report_style import UNKNOWN
+from diffpose.platform.report_style import CSS, UNKNOWN
 
 Array = NDArray[np.float64]
 
@@ -58,6 +58,24 @@ def bold_best(values: Sequence[float], digits: int) -> list[str]:
         return texts
     best = number(min(known), digits)
     return [f"<strong>{text}</strong>" if text == best else text for text in texts]
+
+
+def page(title: str, body: str) -> str:
+    """Return a whole page around a finished body; it refers to nothing outside it.
+
+    Args:
+        title: plain text.
+        body: HTML.
+    """
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        '<meta http-equiv="Content-Security-Policy" '
+        "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n"
+        f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n{body}\n"
+        "</main>\n</body>\n</html>\n"
+    )
 
 
 def section(heading: str, content: str, hint: str = "") -> str:

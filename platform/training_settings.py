@@ -80,3 +80,13 @@ class TrainSettings(Settings):
         if self.encoder is not None and self.encoder.rstrip("/") == self.run.rstrip("/"):
             raise ValueError("encoder= names this very run; leave it out to use the run's own")
         return self
+
+    @model_validator(mode="after")
+    def _held_mean_has_estimates(self) -> TrainSettings:
+        walks = self.denoiser.process != "single_step"
+        if self.sampling.held_mean and walks and self.denoiser.parametrisation != "clean_pose":
+            raise ValueError(
+                "sampling.held_mean holds the mean of estimates of h_0, which only "
+                "denoiser.parametrisation=clean_pose makes; leave it out"
+            )
+        return self

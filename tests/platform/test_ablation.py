@@ -120,3 +120,12 @@ def test_the_open_benchmark_is_an_ablation_of_trainings() -> None:
             resolved.encoder_run(encoder, 0)
             for recipe in recipes:
                 resolved.denoiser_run(encoder, recipe, 0)
+
+
+def test_a_mean_is_held_only_where_there_are_estimates() -> None:
+    held = {"sampling": {"held_mean": True}}
+    clean = {"denoiser": {"parametrisation": "clean_pose"}, **held}
+    made = settings(recipes={"default": clean, "m1": held})
+    assert made.denoiser_run("frame", "default", 0).sampling.held_mean
+    with pytest.raises(ConfigError, match=r"frame/m1: .*parametrisation=clean_pose"):
+        made.denoiser_run("frame", "m1", 0)

@@ -45,8 +45,7 @@ def matrices(size_mm: float) -> Array:
 def recalibration(**changes: Any) -> Recalibration:
     fitted = Recalibration(
         Ellipsoids(0.3, 25 * ONES, 4 * ONES, 6.0), matrices(40), matrices(50), 5,
-        {"temperature": 1.0, "start": "heatmap", "centred": False, "held_mean": False,
-         "mirror": False}, 900, "validation",
+        SamplingSettings(), 900, "validation",
     )  # fmt: skip
     return replace(fitted, **changes)
 
@@ -84,6 +83,7 @@ def test_round_trip_and_its_absence(tmp_path: Path) -> None:
         ({"context_covariance_mm2": [[1.0]]}, "context_covariance_mm2 must be finite"),
         ({"ellipsoids": {"weight": 2}}, "floor_mm2"),
         ({"n_poses": None}, "TypeError"),
+        ({"sampling": {"temprature": 1}}, "temprature"),
     ],
 )
 def test_a_damaged_file_is_explained(tmp_path: Path, change: dict[str, Any], words: str) -> None:

@@ -143,7 +143,11 @@ def test_join() -> None:
 
 def test_shortest_tails() -> None:
     assert storage.shortest_tails(["/runs/a", "/runs/b"]) == ["a", "b"]
-    assert storage.shortest_tails(["/x/run/1", "/y/run/1", "/z/2"]) == ["x/run/1", "y/run/1", "z/2"]
+    assert storage.shortest_tails(["/x/run/1", "/y/run/1", "/z/2"]) == [
+        "x/run/1",
+        "y/run/1",
+        "/z/2",
+    ]
     assert storage.shortest_tails(["a", "/x/a"]) == ["a", "x/a"]
     with pytest.raises(ValueError, match="twice"):
         storage.shortest_tails(["/a", "/a"])
