@@ -10,6 +10,7 @@ from diffpose.platform.clips import Clip, Split, clip_id
 from diffpose.platform.errors import DiffPoseError
 from diffpose.platform.ray_stages import Row, RowFunction
 from diffpose.preprocessing.datasets.choice import DatasetSource, data_set
+from diffpose.preprocessing.datasets.interface import View
 from diffpose.preprocessing.detect_stages import blank_arrays, fill_rows
 from diffpose.preprocessing.detectors.dataset import (
     DatasetKeypointSettings,
@@ -88,10 +89,16 @@ def make_dataset_fn(
         arrays = blank_arrays(span)
         failed: dict[str, str] = {}
         files = data_set(source)
+        views: dict[str, View] = {}  # of the recording at hand: its clips take turns by camera
+        recording = ""
         for clip in span.clips:
+            if clip.source != recording:
+                recording, views = clip.source, {}
             frames = slice(clip.first_frame, clip.first_frame + clip.n_rows)
             try:
-                view = files.view(clip.source, clip.camera)
+                if clip.camera not in views:
+                    views[clip.camera] = files.view(recording, clip.camera)
+                view = views[clip.camera]
             except DiffPoseError as error:
                 failed[clip.clip] = str(error)
                 continue

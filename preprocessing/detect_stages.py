@@ -22,7 +22,7 @@ from diffpose.platform.ray_stages import Row, RowFunction
 from diffpose.platform.storage import write_json
 from diffpose.preprocessing.detectors import simulated
 from diffpose.preprocessing.mocap.bodies import bone_factors, reshape_body
-from diffpose.preprocessing.mocap.source import MocapSource, Motion, action_of, read_motion
+from diffpose.preprocessing.mocap.source import MocapSource, Motion, read_motion
 from diffpose.preprocessing.mocap.virtual_cameras import view
 from diffpose.preprocessing.plan import Probe, Span, body_of
 from diffpose.preprocessing.rows import ClipTruth
@@ -63,7 +63,7 @@ def motion_clips(
             clip=clip_id(name, start, stop - start, f"camera_{camera}"),
             source=name,
             subject=f"{split}_{body_of(settings, name, split):02d}",
-            action=action_of(_mocap(settings), name),
+            action=_mocap(settings).action_of(name),
             camera=f"camera_{camera}",
             split=split,
             fps=fps,

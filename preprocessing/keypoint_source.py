@@ -6,18 +6,17 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from diffpose.platform.config import Settings
 from diffpose.platform.errors import SourceError
 from diffpose.platform.storage import filesystem, join
-from diffpose.preprocessing.names import DEFAULT_ACTION, action_in_name, check_action_pattern
+from diffpose.preprocessing.names import NamedFiles
 
 # OpenPose writes one file per frame: VIDEO_000000000012_keypoints.json, or without a VIDEO
 _FRAME = re.compile(r"(?:(?P<video>.*)_)?\d+_keypoints\.json")
 
 
-class KeypointSource(Settings):
+class KeypointSource(NamedFiles):
     """Keypoint files of AlphaPose, OpenPose, MMPose, COCO or Detectron, and no videos.
 
     ``detector.format``, ``layout``, ``conversion`` and ``spread`` say how they are read and drawn.
@@ -35,19 +34,6 @@ class KeypointSource(Settings):
         None, gt=0, description="focal length; default: 1.145 x the longer side"
     )
     clip_frames: int = Field(512, ge=16, le=4096, description="longest clip; longer ones are cut")
-    action_pattern: str = Field(
-        DEFAULT_ACTION,
-        description="regular expression with a group 'action', searched in the file name",
-    )
-
-    @field_validator("action_pattern")
-    @classmethod
-    def _names_action(cls, pattern: str) -> str:
-        return check_action_pattern(pattern)
-
-    def action_of(self, name: str) -> str:
-        """Return the action that a name tells, or the whole stem where it tells none."""
-        return action_in_name(self.action_pattern, name)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from diffpose.model.camera import project
 from diffpose.model.skeleton import EDGES, JOINT_NAMES, MIRROR, bone_lengths
 from diffpose.platform.errors import DiffPoseError
 from diffpose.preprocessing.datasets.interface import Array, DataSet, View
@@ -221,8 +222,7 @@ def _reprojection(joints: Array, points: Array, camera: Array) -> float:
     """Return the median distance in px; infinite where poses lie behind the camera."""
     if len(joints) == 0 or (joints[..., 2] <= 0).any():
         return float("inf")
-    seen = joints[..., :2] / joints[..., 2:] * camera[:2] + camera[2:]
-    return float(np.median(np.linalg.norm(seen - points, axis=-1)))
+    return float(np.median(np.linalg.norm(project(joints, camera) - points, axis=-1)))
 
 
 def _sample(view: View) -> tuple[Array, Array, Array]:

@@ -15,17 +15,19 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from diffpose.model.camera import project
 from diffpose.model.skeleton import N_JOINTS
 from diffpose.platform.config import Settings
 from diffpose.platform.errors import SourceError
 from diffpose.platform.safe_pickle import read_npz
 from diffpose.platform.storage import exists, join, list_names
-from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS, PLACES
+from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS, NUMBERS, PLACES
 from diffpose.preprocessing.datasets.interface import Array, Residuals, Shot, View
 
 FPS = 50.0
 KEPT = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
 POSES = "data_3d_h36m.npz"
+TEST_SUBJECTS = ("S9", "S11")
 # Test clips whose true poses drifted away from the pictures; MotionBERT and its followers leave
 # them out.
 DRIFTED = ("s_09_act_05_subact_02", "s_09_act_10_subact_02", "s_09_act_13_subact_01")
@@ -48,7 +50,7 @@ class Human36mSource(Settings):
         list(DRIFTED), description="clips of the pickle that are not used; default: MotionBERT's"
     )
     train_subjects: list[str] = Field(["S1", "S5", "S6", "S7", "S8"], description="to train on")
-    test_subjects: list[str] = Field(["S9", "S11"], description="held out (protocol 1)")
+    test_subjects: list[str] = Field(list(TEST_SUBJECTS), description="held out (protocol 1)")
     stride: int = Field(1, ge=1, description="every so-manieth frame of 50 per second")
 
     @model_validator(mode="after")
@@ -123,7 +125,7 @@ def read_view(source: Human36mSource, name: str, number: int) -> View:
     return View(
         joints_mm=joints,
         keypoints_px=camera.lens.straightened(seen[: len(world)][every]),
-        truth_px=joints[..., :2] / joints[..., 2:] * camera.lens.focal_px + camera.lens.centre_px,
+        truth_px=project(joints, camera.lens.pinhole),
         camera_px=camera.lens.pinhole,
     )
 
@@ -168,7 +170,7 @@ class Human36m:
 
     def view(self, recording: str, camera: str) -> View:
         """Return what a camera sees, see `read_view`."""
-        return read_view(self._source, recording, [c.name for c in CAMERAS].index(camera))
+        return read_view(self._source, recording, NUMBERS[camera])
 
     def residuals(self) -> Residuals:
         """Return every 25th frame's."""

@@ -217,6 +217,10 @@ PLACES: dict[str, tuple[Place, ...]] = {
 }
 
 
+# Camera name -> its number in CAMERAS and in every PLACES.
+NUMBERS: dict[str, int] = {camera.name: i for i, camera in enumerate(CAMERAS)}
+
+
 def _conjugate(
     q: tuple[float, float, float, float],
 ) -> tuple[float, float, float, float]:

@@ -27,10 +27,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diffpose.model.camera import project
 from diffpose.platform.errors import SourceError
 from diffpose.platform.safe_pickle import read_pickle
 from diffpose.preprocessing.datasets.human36m import FPS, Human36mSource
-from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS, PLACES
+from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS, NUMBERS, PLACES
 from diffpose.preprocessing.datasets.interface import Array, Residuals, Shot, View
 
 # The act numbers of the file names, 2 .. 16.
@@ -42,7 +43,6 @@ _SOURCE = re.compile(r"(s_(\d+)_act_(\d+)_subact_(\d+))_ca_(\d+)")
 _KEYS = ("joint_2d", "confidence", "joint3d_image", "camera_name", "source")
 _MEET_PX = 2.0  # rays of synchronous cameras meet far closer
 _DEPTH_MM = 20.0
-_NUMBERS = {camera.name: i for i, camera in enumerate(CAMERAS)}
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Human36mPickle:
         stride = self._source.stride
         return [
             Shot(
-                camera, CAMERAS[_NUMBERS[camera]].width, CAMERAS[_NUMBERS[camera]].height,
+                camera, CAMERAS[NUMBERS[camera]].width, CAMERAS[NUMBERS[camera]].height,
                 len(rows[::stride]), FPS / stride,
             )
             for camera, (_, rows) in sorted(self._file().rows[recording].items())
@@ -112,9 +112,9 @@ class Human36mPickle:
         if camera not in file.rows[recording]:
             raise SourceError(f"{where} lacks camera {camera}.")
         part, rows = file.rows[recording][camera]
-        number = _NUMBERS[camera]
+        number = NUMBERS[camera]
         lens = CAMERAS[number].lens
-        world = self._triangulated(recording, where)
+        world = _triangulated(self._source.uri, tuple(self._source.leave_out), recording)
         joints = PLACES[self.subject(recording)][number].to_camera(world)
         _check_labels(file.parts[part], rows, joints, lens.focal_px[0], f"{where}, {camera}")
         every = slice(None, None, self._source.stride)
@@ -124,7 +124,7 @@ class Human36mPickle:
         return View(
             joints_mm=joints,
             keypoints_px=lens.straightened(seen),
-            truth_px=joints[..., :2] / joints[..., 2:] * lens.focal_px + lens.centre_px,
+            truth_px=project(joints, lens.pinhole),
             camera_px=lens.pinhole,
             confidence=confidence.reshape(len(joints), -1),
         )
@@ -154,55 +154,51 @@ class Human36mPickle:
     def _file(self) -> _File:
         return _read(self._source.uri, tuple(self._source.leave_out))
 
-    def _triangulated(self, recording: str, where: str) -> Array:
-        """Return the joints (T, 17, 3) in the world frame, mm."""
-        file = self._file()
-        views = file.rows[recording]
-        lengths = {camera: len(rows) for camera, (_, rows) in sorted(views.items())}
-        if len(lengths) < 2 or len(set(lengths.values())) > 1:
-            raise SourceError(
-                f"{where}: the cameras have {lengths} frames. The labels are 2.5D, and become "
-                "positions where two cameras or more see the same frames: a camera is missing, or "
-                "frames are. Use the whole file."
-            )
-        places = PLACES[self.subject(recording)]
-        labels = {
-            _NUMBERS[camera]: _taken(file.parts[part], "joint3d_image", rows, where)
-            for camera, (part, rows) in views.items()
-        }
-        # the point nearest to all rays: sum of (I - d d') x = sum of (I - d d') o
-        left = np.zeros((*next(iter(labels.values())).shape[:2], 3, 3))
-        right = np.zeros(left.shape[:3])
-        for number, label in labels.items():
-            lens, origin = CAMERAS[number].lens, np.array(places[number].position_mm)
-            slopes = (label[..., :2] - lens.centre_px) / lens.focal_px
-            ray = np.concatenate([slopes, np.ones((*slopes.shape[:2], 1))], axis=-1)
-            ray = places[number].to_world(ray) - origin
-            ray /= np.linalg.norm(ray, axis=-1, keepdims=True)
-            across = np.eye(3) - ray[..., :, None] * ray[..., None, :]
-            left += across
-            right += across @ origin
-        world: Array = np.linalg.solve(left, right[..., None])[..., 0]
-        off = [
-            np.linalg.norm(
-                _pinhole(places[n].to_camera(world), n) - label[..., :2], axis=-1
-            )
-            for n, label in labels.items()
-        ]  # fmt: skip
-        worst = float(np.median(off, axis=(1, 2)).max())
-        if worst > _MEET_PX:
-            raise SourceError(
-                f"{where}: the cameras' labels miss each other by {worst:.3g} px. They must be px "
-                "of one moment, under the name of their own camera: frames are shifted, cameras "
-                "interchanged, or labels normalised."
-            )
-        return world
 
-
-def _pinhole(joints_mm: Array, number: int) -> Array:
-    lens = CAMERAS[number].lens
-    projected: Array = joints_mm[..., :2] / joints_mm[..., 2:] * lens.focal_px + lens.centre_px
-    return projected
+@functools.lru_cache(maxsize=1)  # its cameras are asked for one after the other
+def _triangulated(uri: str, leave_out: tuple[str, ...], recording: str) -> Array:
+    """Return the joints (T, 17, 3) of a recording in the world frame, mm."""
+    file, where = _read(uri, leave_out), f"{uri}: {recording}"
+    views = file.rows[recording]
+    lengths = {camera: len(rows) for camera, (_, rows) in sorted(views.items())}
+    if len(lengths) < 2 or len(set(lengths.values())) > 1:
+        raise SourceError(
+            f"{where}: the cameras have {lengths} frames. The labels are 2.5D, and become "
+            "positions where two cameras or more see the same frames: a camera is missing, or "
+            "frames are. Use the whole file."
+        )
+    places = PLACES[recording.partition("/")[0]]
+    labels = {
+        NUMBERS[camera]: _taken(file.parts[part], "joint3d_image", rows, where)
+        for camera, (part, rows) in views.items()
+    }
+    # the point nearest to all rays: sum of (I - d d') x = sum of (I - d d') o
+    left = np.zeros((*next(iter(labels.values())).shape[:2], 3, 3))
+    right = np.zeros(left.shape[:3])
+    for number, label in labels.items():
+        lens, origin = CAMERAS[number].lens, np.array(places[number].position_mm)
+        slopes = (label[..., :2] - lens.centre_px) / lens.focal_px
+        ray = np.concatenate([slopes, np.ones((*slopes.shape[:2], 1))], axis=-1)
+        ray = places[number].to_world(ray) - origin
+        ray /= np.linalg.norm(ray, axis=-1, keepdims=True)
+        across = np.eye(3) - ray[..., :, None] * ray[..., None, :]
+        left += across
+        right += across @ origin
+    world: Array = np.linalg.solve(left, right[..., None])[..., 0]
+    off = [
+        np.linalg.norm(
+            project(places[n].to_camera(world), CAMERAS[n].lens.pinhole) - label[..., :2], axis=-1
+        )
+        for n, label in labels.items()
+    ]  # fmt: skip
+    worst = float(np.median(off, axis=(1, 2)).max())
+    if worst > _MEET_PX:
+        raise SourceError(
+            f"{where}: the cameras' labels miss each other by {worst:.3g} px. They must be px "
+            "of one moment, under the name of their own camera: frames are shifted, cameras "
+            "interchanged, or labels normalised."
+        )
+    return world
 
 
 def _check_labels(
@@ -262,11 +258,11 @@ def _read(uri: str, leave_out: tuple[str, ...]) -> _File:
             text = str(sources[piece[0]])
             found = _SOURCE.fullmatch(text)
             camera = str(cameras[piece[0]])
-            if found is None or f"S{int(found[2])}" not in PLACES or camera not in _NUMBERS:
+            if found is None or f"S{int(found[2])}" not in PLACES or camera not in NUMBERS:
                 raise SourceError(
                     f"{uri}: {name}: the clip {text!r} of camera {camera!r} is none of Human3.6M; "
                     "names are like s_09_act_02_subact_01_ca_01, cameras "
-                    f"{', '.join(_NUMBERS)}."
+                    f"{', '.join(NUMBERS)}."
                 )
             if not 0 <= int(found[3]) - 2 < len(ACTIONS):
                 raise SourceError(f"{uri}: {text!r}: act numbers are 2 to 16.")

@@ -13,8 +13,8 @@ import numpy as np
 
 from diffpose.platform.errors import SourceError
 from diffpose.platform.storage import filesystem, join
-from diffpose.preprocessing.datasets.human36m import FPS, POSES, read_world_poses
-from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS, PLACES
+from diffpose.preprocessing.datasets.human36m import FPS, POSES, TEST_SUBJECTS, read_world_poses
+from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS, NUMBERS, PLACES
 from diffpose.preprocessing.plan import assign_splits
 from diffpose.preprocessing.settings import SplitSettings
 from diffpose.preprocessing.videos.sidecar import Sidecar, Truth, write_sidecar, write_truth
@@ -22,7 +22,6 @@ from diffpose.preprocessing.videos.sidecar import Sidecar, Truth, write_sidecar,
 _VIDEO = re.compile(r"(?:.*/)?(S\d+)/Videos/([A-Za-z]+(?: \d+)?)\.(\d{8})\.mp4")
 # Names that two releases of the data set have for one action.
 _SAME = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog"}
-TEST = ("S9", "S11")
 
 
 @dataclass
@@ -64,23 +63,24 @@ def write_sidecars(videos: str, poses: str, validation_share: float, seed: int) 
             f"({len(names)} files were found). Give the folder that holds S1 .. S11."
         )
     world = read_world_poses(poses)
-    recordings = sorted({f"{m[1]}/{_action(m[2])}" for m in found.values() if m[1] not in TEST})
+    recordings = sorted(
+        {f"{m[1]}/{_action(m[2])}" for m in found.values() if m[1] not in TEST_SUBJECTS}
+    )
     rule = SplitSettings(test=["no such name"], validation_share=validation_share)
     splits = assign_splits(recordings, rule, seed)
     result = Written()
-    numbers = {camera.name: i for i, camera in enumerate(CAMERAS)}
     for name, match in found.items():
         subject, action, camera = match[1], _action(match[2]), match[3]
-        if subject not in PLACES or camera not in numbers:
+        if subject not in PLACES or camera not in NUMBERS:
             result.passed_over[name] = f"no camera {camera} of {subject} is known"
             continue
-        lens = CAMERAS[numbers[camera]].lens
+        lens = CAMERAS[NUMBERS[camera]].lens
         fx, fy, cx, cy = (float(value) for value in lens.pinhole)
         sidecar = Sidecar(
             subject=subject,
             action=action.partition(" ")[0],
             camera=camera,
-            split="test" if subject in TEST else splits[f"{subject}/{action}"],
+            split="test" if subject in TEST_SUBJECTS else splits[f"{subject}/{action}"],
             intrinsics_px=(fx, fy, cx, cy),
             distortion=(*lens.radial, *lens.tangential),
         )
@@ -89,7 +89,7 @@ def write_sidecars(videos: str, poses: str, validation_share: float, seed: int) 
             write_sidecar(uri, sidecar)
             result.without_truth.append(name)
             continue
-        place = PLACES[subject][numbers[camera]]
+        place = PLACES[subject][NUMBERS[camera]]
         joints = place.to_camera(world[subject][action] * 1000.0).astype(np.float32)
         write_truth(uri, sidecar, Truth(np.arange(len(joints)) / FPS, joints[None]))
         result.with_truth.append(name)

@@ -7,9 +7,8 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from diffpose.platform.config import Settings
 from diffpose.platform.errors import SourceError
 from diffpose.platform.storage import join, read_bytes
 from diffpose.preprocessing.mocap.bvh import parse_bvh
@@ -19,12 +18,12 @@ from diffpose.preprocessing.mocap.joint_maps import (
     load_joint_map,
 )
 from diffpose.preprocessing.mocap.units import metres_per_unit, to_world_m, up_axis
-from diffpose.preprocessing.names import DEFAULT_ACTION, action_in_name, check_action_pattern
+from diffpose.preprocessing.names import NamedFiles
 
 SUFFIX = ".bvh"
 
 
-class MocapSource(Settings):
+class MocapSource(NamedFiles):
     """A folder of BVH files."""
 
     kind: Literal["mocap"] = "mocap"
@@ -40,15 +39,6 @@ class MocapSource(Settings):
     travel_m: float = Field(
         3.2, gt=0, description="a motion that travels further is cut: the cameras stand still"
     )
-    action_pattern: str = Field(
-        DEFAULT_ACTION,
-        description="regular expression with a group 'action', searched in the file name",
-    )
-
-    @field_validator("action_pattern")
-    @classmethod
-    def _names_action(cls, pattern: str) -> str:
-        return check_action_pattern(pattern)
 
 
 @dataclass(frozen=True)
@@ -99,11 +89,6 @@ def read_motion(source: MocapSource, name: str) -> Motion:
         raise SourceError(f"{uri}: the joint positions are not finite numbers.")
     segments = tuple(_segments(positions[:, 0, :2], source.travel_m))
     return Motion(positions, frames * motion.frame_time_s, fps, segments)
-
-
-def action_of(source: MocapSource, name: str) -> str:
-    """Return the action that a file name tells, or the whole stem where the pattern is silent."""
-    return action_in_name(source.action_pattern, name)
 
 
 def _segments(root_m: NDArray[np.float64], travel_m: float) -> list[tuple[int, int]]:

@@ -15,7 +15,7 @@ from diffpose.platform.clips import Split
 from diffpose.platform.errors import DiffPoseError
 from diffpose.platform.storage import exists, join, write_bytes
 from diffpose.preprocessing.mocap.bodies import bone_factors, reshape_body
-from diffpose.preprocessing.mocap.source import SUFFIX, Motion, action_of, read_motion
+from diffpose.preprocessing.mocap.source import SUFFIX, Motion, read_motion
 from diffpose.preprocessing.mocap.virtual_cameras import centre, place
 from diffpose.preprocessing.render.frames import View, random_lens, render_frames
 from diffpose.preprocessing.render.look import random_build, random_look
@@ -132,7 +132,7 @@ def write_film(
     )
     sidecar = Sidecar(
         subject=f"{split}_{body:02d}",
-        action=action_of(settings.source, name),
+        action=settings.source.action_of(name),
         camera=f"camera_{camera}",
         split=split,
         intrinsics_px=tuple(intrinsics.tolist()),

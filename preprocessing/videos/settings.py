@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from diffpose.platform.config import Settings
-from diffpose.preprocessing.names import DEFAULT_ACTION, action_in_name, check_action_pattern
+from diffpose.preprocessing.names import NamedFiles
 
 
-class VideoSource(Settings):
+class VideoSource(NamedFiles):
     """Video files, with or without sidecars (diffpose.preprocessing.videos.sidecar)."""
 
     kind: Literal["videos"] = "videos"
@@ -31,19 +31,6 @@ class VideoSource(Settings):
         description="focal length where no sidecar gives one; default: 1.145 x the longer side",
     )
     max_megapixels: float = Field(36.0, gt=0, description="larger frames are refused")
-    action_pattern: str = Field(
-        DEFAULT_ACTION,
-        description="regular expression with a group 'action', searched in the file name",
-    )
-
-    @field_validator("action_pattern")
-    @classmethod
-    def _names_action(cls, pattern: str) -> str:
-        return check_action_pattern(pattern)
-
-    def action_of(self, name: str) -> str:
-        """Return the action that a file name tells, or the whole stem where it tells none."""
-        return action_in_name(self.action_pattern, name)
 
 
 class PeopleSettings(Settings):
