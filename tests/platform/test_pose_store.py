@@ -12,11 +12,12 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stored_clips import made_clip
 
 import diffpose
 from diffpose.model.mixture import MixtureSpec
 from diffpose.model.skeleton import EDGES, JOINT_NAMES
-from diffpose.platform.clips import Clip, clip_id, read_clips, write_clips
+from diffpose.platform.clips import clip_id, read_clips, write_clips
 from diffpose.platform.errors import StoreError
 from diffpose.platform.pose_store import (
     DETECTION_FIELDS,
@@ -29,26 +30,6 @@ from diffpose.platform.pose_store import (
     whole_clips,
 )
 from diffpose.preprocessing.mixture_stages import mixture_fields
-
-
-def make_clip(first_row: int, n_rows: int, **changes: object) -> Clip:
-    values = {
-        "clip": clip_id("a.bvh", first_row, n_rows, "camera_0"),
-        "source": "a.bvh",
-        "subject": "train_00",
-        "action": "walk",
-        "camera": "camera_0",
-        "split": "train",
-        "fps": 9.99,
-        "width": 1000,
-        "height": 1002,
-        "first_frame": 0,
-        "first_row": first_row,
-        "n_rows": n_rows,
-        "status": "done",
-        "error": "",
-    }
-    return Clip.model_validate({**values, **changes})
 
 
 def make_store(folder: Path, n_rows: int = 128, span_rows: int = 64) -> PoseStore:
@@ -198,10 +179,10 @@ def test_growing_keeps_rows_and_settings(tmp_path: Path) -> None:
 def test_clips_round_trip(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     clips = [
-        make_clip(64, 10, split="test", source="b/ü.bvh"),
-        make_clip(0, 64),
-        make_clip(74, 5, split="test", status="failed", error="no floor"),
-        make_clip(80, 5, split="validation", status="pending"),
+        made_clip(64, 10, split="test", source="b/ü.bvh"),
+        made_clip(0, 64),
+        made_clip(74, 5, split="test", status="failed", error="no floor"),
+        made_clip(80, 5, split="validation", status="pending"),
     ]
     write_clips(store.uri, clips)
     assert read_clips(store.uri) == clips
@@ -255,7 +236,7 @@ def test_mixture_groups(tmp_path: Path) -> None:
 def test_contiguous_ranges(parts: list[tuple[int, int]], longest: int) -> None:
     clips, row = [], 0
     for gap, n_rows in parts:
-        clips.append(make_clip(row + gap, n_rows))
+        clips.append(made_clip(row + gap, n_rows))
         row += gap + n_rows
     reference: list[list[int]] = []
     for r in (r for clip in clips for r in range(clip.first_row, clip.first_row + clip.n_rows)):
@@ -276,7 +257,7 @@ def test_contiguous_ranges(parts: list[tuple[int, int]], longest: int) -> None:
 def test_whole_clips(parts: list[tuple[int, int]], longest: int) -> None:
     clips, row = [], 0
     for gap, n_rows in parts:
-        clips.append(make_clip(row + gap, n_rows))
+        clips.append(made_clip(row + gap, n_rows))
         row += gap + n_rows
     found = list(whole_clips(clips, longest))
     rows = [

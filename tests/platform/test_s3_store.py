@@ -10,11 +10,12 @@ import pytest
 import s3fs
 import torch
 from moto.server import ThreadedMotoServer
+from stored_clips import made_clip
 
 from diffpose.model.context_encoders.graformer import Graformer, GraformerConfig
 from diffpose.platform import checkpoint as cp
 from diffpose.platform import storage
-from diffpose.platform.clips import Clip, clip_id, read_clips, write_clips
+from diffpose.platform.clips import read_clips, write_clips
 from diffpose.platform.errors import RunError, SourceError, StoreError
 from diffpose.platform.pose_store import PoseStore
 from diffpose.platform.shard_loader import BatchLoader
@@ -54,24 +55,6 @@ def keys(bucket: str) -> list[str]:
     """Return what is on the server, seen by another client."""
     found = boto3.client("s3").list_objects_v2(Bucket=bucket.removeprefix("s3://"))
     return sorted(item["Key"] for item in found.get("Contents", []))
-
-
-def clip(first_row: int, n_rows: int) -> Clip:
-    return Clip(
-        clip=clip_id("a.bvh", first_row, n_rows, "camera_0"),
-        source="a.bvh",
-        subject="s",
-        action="walk",
-        camera="camera_0",
-        split="train",
-        fps=10,
-        width=1000,
-        height=1000,
-        first_frame=0,
-        first_row=first_row,
-        n_rows=n_rows,
-        status="done",
-    )
 
 
 def test_files(bucket: str) -> None:
@@ -129,7 +112,7 @@ def test_clips_and_batches(bucket: str) -> None:
     store = PoseStore.create(uri, 64, 64, {})
     with pytest.raises(StoreError, match=r"has no clips\.parquet"):
         store.clips()
-    clips = [clip(0, 10), clip(20, 6)]
+    clips = [made_clip(0, 10), made_clip(20, 6)]
     write_clips(uri, clips)
     assert read_clips(uri) == clips
     store.write("timestamp_s", 0, np.arange(64.0))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from stored_clips import made_clip
 
 from diffpose.platform import shard_loader
-from diffpose.platform.clips import Clip, clip_id
+from diffpose.platform.clips import Clip
 from diffpose.platform.errors import StoreError
 from diffpose.platform.pose_store import PoseStore
 from diffpose.platform.shard_loader import BatchLoader
@@ -38,24 +39,6 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shard_loader, "_BLOCKS_IN_BUFFER", 2)
 
 
-def clip(first_row: int, n_rows: int) -> Clip:
-    return Clip(
-        clip=clip_id("a.bvh", first_row, n_rows, "camera_0"),
-        source="a.bvh",
-        subject="s",
-        action="walk",
-        camera="camera_0",
-        split="train",
-        fps=10,
-        width=1000,
-        height=1000,
-        first_frame=0,
-        first_row=first_row,
-        n_rows=n_rows,
-        status="done",
-    )
-
-
 def loader(store: PoseStore, mode: str, clips: list[Clip], batch_size: int, **more) -> BatchLoader:
     fields = more.pop("fields", ["camera"])
     limit = 4.0 if mode == "memory" else 1e-9
@@ -74,7 +57,7 @@ def flat(parts: list[list[int]]) -> list[int]:
 
 
 # 96 rows in two pieces; the rows between and after belong to others.
-CLIPS = [clip(8, 40), clip(48, 8), clip(128, 48)]
+CLIPS = [made_clip(8, 40), made_clip(48, 8), made_clip(128, 48)]
 ROWS = {*range(8, 56), *range(128, 176)}
 
 
@@ -112,7 +95,7 @@ def test_ranks_share_the_rows(store: PoseStore, mode: str, world_size: int) -> N
 def test_uneven_blocks_still_give_every_rank_as_many_batches(
     store: PoseStore, world_size: int
 ) -> None:
-    clips = [clip(0, 16 * 4 + 3), clip(100, 5), clip(200, 1)]
+    clips = [made_clip(0, 16 * 4 + 3), made_clip(100, 5), made_clip(200, 1)]
     allowed = {*range(67), *range(100, 105), 200}
     for epoch in range(4):
         seen: list[set[int]] = []
@@ -130,7 +113,7 @@ def test_uneven_blocks_still_give_every_rank_as_many_batches(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_fewer_blocks_than_ranks(store: PoseStore, mode: str) -> None:
-    clips = [clip(16, 12)]
+    clips = [made_clip(16, 12)]
     parts = [batches(loader(store, mode, clips, 6, rank=rank, world_size=3)) for rank in range(3)]
     assert [len(part) for part in parts] == [2, 2, 2]
     assert {len(batch) for part in parts for batch in part} == {2}
@@ -141,7 +124,7 @@ def test_fewer_blocks_than_ranks(store: PoseStore, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_rows_with_unknown_values_are_left_out(store: PoseStore, mode: str) -> None:
-    made = loader(store, mode, [clip(32, 64)], 4, fields=["timestamp_s", "camera"])
+    made = loader(store, mode, [made_clip(32, 64)], 4, fields=["timestamp_s", "camera"])
     good = {*range(32, 40), *range(60, 96)}
     seen = set()
     for epoch in range(3):
@@ -156,7 +139,7 @@ def test_rows_with_unknown_values_are_left_out(store: PoseStore, mode: str) -> N
 
 @pytest.mark.parametrize("mode", MODES)
 def test_one_bad_value_of_a_row_is_enough(store: PoseStore, mode: str) -> None:
-    made = loader(store, mode, [clip(0, 48)], 4, fields=["confidence"])
+    made = loader(store, mode, [made_clip(0, 48)], 4, fields=["confidence"])
     seen = {int(v) for batch in made.epoch(0) for v in batch["confidence"][:, 0]}
     assert seen
     assert {row % 3 for row in seen} == {2}
@@ -175,7 +158,7 @@ def test_fields_of_a_row_stay_together(store: PoseStore, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_types(store: PoseStore, mode: str) -> None:
-    made = loader(store, mode, [clip(0, 16)], 4, fields=["heatmaps", "timestamp_s"])
+    made = loader(store, mode, [made_clip(0, 16)], 4, fields=["heatmaps", "timestamp_s"])
     batch = next(made.epoch(0))
     assert (batch["heatmaps"].dtype, batch["heatmaps"].shape) == (torch.uint8, (4, 17, 64, 48))
     assert (batch["timestamp_s"].dtype, batch["timestamp_s"].shape) == (torch.float32, (4,))
@@ -195,7 +178,7 @@ def test_order(store: PoseStore, mode: str) -> None:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("world_size", [1, 2])
 def test_batch_larger_than_the_set(store: PoseStore, mode: str, world_size: int) -> None:
-    clips = [clip(0, 16), clip(32, 16)]
+    clips = [made_clip(0, 16), made_clip(32, 16)]
     parts = [
         batches(loader(store, mode, clips, 1000, rank=rank, world_size=world_size))
         for rank in range(world_size)
@@ -214,7 +197,7 @@ def test_memory_limit_counts_all_fields(store: PoseStore) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(("clips", "world_size"), [([], 1), ([clip(0, 2)], 3)])
+@pytest.mark.parametrize(("clips", "world_size"), [([], 1), ([made_clip(0, 2)], 3)])
 def test_too_few_rows(store: PoseStore, mode: str, clips: list[Clip], world_size: int) -> None:
     with pytest.raises(StoreError) as caught:
         loader(store, mode, clips, 8, world_size=world_size)
@@ -227,7 +210,7 @@ def test_too_few_rows(store: PoseStore, mode: str, clips: list[Clip], world_size
 @pytest.mark.parametrize("mode", MODES)
 def test_no_known_row_at_all(store: PoseStore, mode: str) -> None:
     with pytest.raises(StoreError) as caught:
-        list(loader(store, mode, [clip(40, 20)], 8, fields=["camera", "timestamp_s"]).epoch(0))
+        list(loader(store, mode, [made_clip(40, 20)], 8, fields=["camera", "timestamp_s"]).epoch(0))
     assert repr(store.uri) in str(caught.value)
     assert "camera, timestamp_s" in str(caught.value)
 
@@ -235,7 +218,7 @@ def test_no_known_row_at_all(store: PoseStore, mode: str) -> None:
 def test_fewer_known_rows_than_ranks(store: PoseStore) -> None:
     # Rows 38 and 39 are known, 40 to 57 are not: a third rank would get empty batches.
     with pytest.raises(StoreError) as caught:
-        loader(store, "memory", [clip(38, 20)], 9, world_size=3, fields=["timestamp_s"])
+        loader(store, "memory", [made_clip(38, 20)], 9, world_size=3, fields=["timestamp_s"])
     assert "Only 2 of the rows" in str(caught.value)
     assert "timestamp_s; 3 workers need one each" in str(caught.value)
     assert "diffpose inspect" in str(caught.value)

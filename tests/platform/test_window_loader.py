@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from stored_clips import made_clip
 
-from diffpose.platform.clips import Clip, clip_id
+from diffpose.platform.clips import Clip
 from diffpose.platform.errors import StoreError
 from diffpose.platform.pose_store import PoseStore
 from diffpose.platform.window_loader import KNOWN, WindowLoader
@@ -26,24 +27,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> PoseStore:
 
 def clips(lengths: tuple[int, ...] = LENGTHS) -> list[Clip]:
     starts = np.cumsum([0, *lengths])
-    return [
-        Clip(
-            clip=clip_id("a.bvh", int(first), n, "camera_0"),
-            source="a.bvh",
-            subject="s",
-            action="walk",
-            camera="camera_0",
-            split="train",
-            fps=10,
-            width=1000,
-            height=1000,
-            first_frame=0,
-            first_row=int(first),
-            n_rows=n,
-            status="done",
-        )
-        for first, n in zip(starts, lengths, strict=False)
-    ]
+    return [made_clip(int(first), n) for first, n in zip(starts, lengths, strict=False)]
 
 
 def loader(store: PoseStore, batch_size: int = 16, **more) -> WindowLoader:
