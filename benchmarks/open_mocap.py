@@ -34,6 +34,9 @@ TITLES = {
     CONTEXT: "context encoder alone",
     "default": "**DiffPose**, `default`: N=5, 5 steps",
     "next_on_grid": "DiffPose, eq. 8-9 on the grid of steps, M=5 per joint",
+    "clean_pose": "DiffPose, h_0 predicted, M=1",
+    "clean_pose_blend": "the same, g reads the blend",
+    "clean_pose_blend_uneven": "the same, uneven steps",
     "baseline_a": "Baseline A: one step, 2D pose only",
     "baseline_b": "Baseline B: the same, five times the blocks",
     "baseline_c": "Baseline C: one step, everything that DiffPose is told",
@@ -57,7 +60,9 @@ class BenchmarkSettings(Settings):
 
     motion: str = Field(description="folder of the Bandai-Namco motions")
     folder: str = Field("runs/open_mocap", description="where stores and runs go")
-    profile: str = Field("full", description="full, or small: half an hour, one seed")
+    profile: str = Field(
+        "full", description="full; small: half an hour, one seed; search: on validation"
+    )
     on: list[str] = Field([], description="encoders to run now; default: all")
     only: list[str] = Field([], description="recipes to run now; default: all")
 
