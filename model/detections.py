@@ -6,7 +6,6 @@ Axis legend: B rows, J joints.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -60,16 +59,6 @@ class Detections:
             self.first_mode.to(device),
             self.second_mode.to(device),
             self.second_weight.to(device),
-        )
-
-    @staticmethod
-    def joined(parts: Sequence[Detections]) -> Detections:
-        """Put the frames of several parts one after the other."""
-        return Detections(
-            torch.cat([part.rays for part in parts]),
-            torch.cat([part.first_mode for part in parts]),
-            torch.cat([part.second_mode for part in parts]),
-            torch.cat([part.second_weight for part in parts]),
         )
 
     def rows(self, part: slice) -> Detections:

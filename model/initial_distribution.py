@@ -10,6 +10,7 @@ Axis legend: B rows, S draws, J joints.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -82,6 +83,18 @@ class Observations:
             crops,
         )
         return Observations.from_heatmaps(heatmaps, crops, camera.astype(np.float32))
+
+    @staticmethod
+    def joined(parts: Sequence[Observations]) -> Observations:
+        """Put the frames of several parts one after the other; heatmaps if all have them."""
+        heatmaps = [part.heatmaps for part in parts if part.heatmaps is not None]
+        return Observations(
+            np.concatenate(heatmaps) if len(heatmaps) == len(parts) else None,
+            np.concatenate([part.crops for part in parts]),
+            np.concatenate([part.keypoints_px for part in parts]),
+            np.concatenate([part.modes for part in parts]),
+            np.concatenate([part.camera for part in parts]),
+        )
 
     def __len__(self) -> int:
         return len(self.keypoints_px)

@@ -170,7 +170,7 @@ class Lifter:
                 f"{len(observations)}."
             )
         if views is None:
-            views = self.views(observations.detections(), sampling, lengths)
+            views = self.views(observations, sampling, lengths)
         parts = [
             self._lift(
                 hk.take_rows(observations, slice(i, i + chunk)),
@@ -195,7 +195,7 @@ class Lifter:
     @torch.inference_mode()
     def views(
         self,
-        detections: Detections,
+        observations: Observations,
         sampling: SamplingSettings,
         lengths: Sequence[int] | None = None,
     ) -> list[View]:
@@ -204,12 +204,12 @@ class Lifter:
         Worth a call of its own for a long sequence whose heatmaps are lifted in parts.
 
         Args:
-            detections: B frames.
+            observations: B frames; their heatmaps may be left out.
             sampling: ``mirror`` counts.
             lengths: see lift.
         """
         device = next(self.encoder.parameters()).device
-        seen = detections.to(device)
+        seen = observations.detections().to(device)
         both = [seen]
         if sampling.mirror:
             both.append(seen.mirrored(torch.ones(len(seen.rays), dtype=torch.bool, device=device)))

@@ -175,21 +175,14 @@ class OfficialLifter(Lifter):
         Raises:
             ValueError: there are no frames, or the sequences have another number of them.
         """
-        del sampling, seeds
+        del seeds
         n = len(observations)
         if n == 0 or (lengths is not None and sum(lengths) != n):
             raise ValueError(
                 f"Expected at least one frame, and sequences of all of them; got {n} frames and "
                 f"lengths {lengths}."
             )
-        detections = observations.detections()
-        if views is None:
-            screen = screen_coordinates(
-                detections.rays, torch.from_numpy(observations.camera), self.process.cameras
-            )
-            context = self._context(screen, detections, lengths)
-        else:
-            ((_, context),) = views
+        ((detections, context),) = views or self.views(observations, sampling, lengths)
         start = torch.cat([context.features, context.pose_mm / 1000.0], dim=-1)
         walks = [self.walk(part) for part in torch.split(start, chunk)]
         trajectory = torch.cat(walks, dim=1)[..., 2:] * 1000.0  # (steps, B, J, 3)
@@ -210,22 +203,21 @@ class OfficialLifter(Lifter):
     @torch.inference_mode()
     def views(
         self,
-        detections: Detections,
+        observations: Observations,
         sampling: SamplingSettings,
         lengths: Sequence[int] | None = None,
     ) -> list[View]:
-        """Return what the networks see of B frames, as the first known camera would see them.
-
-        Detections do not say which camera saw them; `lift` without views tells cameras apart.
+        """Return what the networks see of B frames: screen coordinates and the context pose.
 
         Args:
-            detections: B frames.
+            observations: B frames; of them only keypoints and cameras count.
             sampling: not looked at.
             lengths: see lift.
         """
         del sampling
-        unknown = torch.zeros(len(detections.rays), 4)
-        screen = screen_coordinates(detections.rays, unknown, self.process.cameras)
+        detections = observations.detections()
+        camera = torch.from_numpy(observations.camera)
+        screen = screen_coordinates(detections.rays, camera, self.process.cameras)
         return [(detections, self._context(screen, detections, lengths))]
 
     def walk(self, start: Tensor) -> Tensor:

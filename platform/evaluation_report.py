@@ -17,7 +17,7 @@ from diffpose.model.lifter import row_seeds
 from diffpose.platform.checkpoint import load_lifter
 from diffpose.platform.evaluation import Evaluation, load_lifters
 from diffpose.platform.evaluation_files import CONTEXT
-from diffpose.platform.observations import read_detections, read_observations
+from diffpose.platform.observations import read_observations
 from diffpose.platform.pose_store import PoseStore
 from diffpose.platform.report import Case, Curve, MethodResult, Report, render_html
 from diffpose.platform.storage import exists, join, read_bytes, write_bytes
@@ -123,7 +123,8 @@ def _cases(
         row = int(evaluation.rows[order[round((len(order) - 1) * percentile / 100)]])
         clip = clips[int(np.searchsorted(starts, row, side="right")) - 1]
         seen = read_observations(store, row, row + 1)
-        whole = read_detections(store, clip.first_row, clip.first_row + clip.n_rows)
+        rows = clip.first_row, clip.first_row + clip.n_rows
+        whole = read_observations(store, *rows, heatmaps=False)
         views = lifter.views(whole, sampling, [clip.n_rows])
         place = slice(row - clip.first_row, row - clip.first_row + 1)
         lifted = lifter.lift(

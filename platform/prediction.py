@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffpose.model.detections import Detections
+from diffpose.model.initial_distribution import Observations
 from diffpose.model.lifter import Lifter, row_seeds
 from diffpose.model.sampling import SamplingSettings
 from diffpose.model.skeleton import EDGES, JOINT_NAMES
 from diffpose.platform.checkpoint import load_lifter
 from diffpose.platform.clips import Clip
-from diffpose.platform.observations import read_detections, read_observations
+from diffpose.platform.observations import read_observations
 from diffpose.platform.pose_store import JOINT_LAYOUT, PoseStore
 from diffpose.platform.recalibration import (
     Predicted,
@@ -97,8 +97,11 @@ def make_predict_fn(
         recalibration = load_recalibration(run)
         parts: list[dict[str, NDArray[Any]]] = []
         # clips are cut for storage: an encoder of windows sees across their borders
-        seen = [read_detections(store, c.first_row, c.first_row + c.n_rows) for c in clips]
-        views = lifter.views(Detections.joined(seen), sampling, sequence_lengths(clips))
+        seen = [
+            read_observations(store, c.first_row, c.first_row + c.n_rows, heatmaps=False)
+            for c in clips
+        ]
+        views = lifter.views(Observations.joined(seen), sampling, sequence_lengths(clips))
         first = 0
         for clip in clips:
             rows = clip.first_row, clip.first_row + clip.n_rows

@@ -103,7 +103,9 @@ class PoseModel:
                 {**self.sampling.model_dump(), "n_hypotheses": n}
             )
             lengths = [len(part) for part in parts]  # each question is a sequence
-            lifted = self.lifter.lift(_joined(parts), sampling, np.concatenate(seeds), lengths)
+            lifted = self.lifter.lift(
+                Observations.joined(parts), sampling, np.concatenate(seeds), lengths
+            )
             ends = np.cumsum(lengths)
             for i, start, stop in zip(members, [0, *ends[:-1]], ends, strict=True):
                 hypotheses = lifted.hypotheses_mm[start:stop]
@@ -192,14 +194,3 @@ def build(run_uri: str, replicas: int = 1) -> serve.Application:
         model.bind(run_uri), run_uri
     )
     return application
-
-
-def _joined(parts: list[Observations]) -> Observations:
-    heatmaps = [part.heatmaps for part in parts if part.heatmaps is not None]
-    return Observations(
-        np.concatenate(heatmaps),
-        np.concatenate([part.crops for part in parts]),
-        np.concatenate([part.keypoints_px for part in parts]),
-        np.concatenate([part.modes for part in parts]),
-        np.concatenate([part.camera for part in parts]),
-    )

@@ -15,7 +15,7 @@ import torch
 
 from diffpose.model.context_encoders.choice import ContextEncoder
 from diffpose.platform.checkpoint import load_encoder
-from diffpose.platform.observations import read_detections
+from diffpose.platform.observations import read_observations
 from diffpose.platform.pose_store import Field, PoseStore
 from diffpose.platform.ray_stages import Row, RowFunction
 from diffpose.platform.storage import join, write_json
@@ -64,7 +64,7 @@ def make_encode_fn(
         }
         for clip in clips:
             rows = clip.first_row, clip.first_row + clip.n_rows
-            seen = read_detections(store, *rows)
+            seen = read_observations(store, *rows, heatmaps=False).detections()
             place = slice(rows[0] - span.first_row, rows[1] - span.first_row)
             for prefix in ("", MIRRORED) if mirror else ("",):
                 view = seen.mirrored(torch.full((clip.n_rows,), bool(prefix)))

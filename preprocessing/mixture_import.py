@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffpose.model.initial_distribution import Observations
 from diffpose.model.lifted_mixture import depth_variance, lift_kernels
 from diffpose.model.mixture import GaussianMixture, MixtureSpec
 from diffpose.platform.checkpoint import depth_from_json
 from diffpose.platform.clips import Clip
 from diffpose.platform.errors import SourceError
+from diffpose.platform.observations import read_observations
 from diffpose.platform.pose_store import PoseStore
 from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS
 from diffpose.preprocessing.mixture_stages import bridging_poses, mixture_fields
@@ -132,13 +132,8 @@ def lifted(
     spec = MixtureSpec.model_validate(attributes["spec"])
     depth = depth_from_json(attributes["depth"])
     rows = clip.first_row, clip.first_row + clip.n_rows
-    seen = Observations(  # of the whole clip: an encoder of windows looks at neighbouring frames
-        heatmaps=None,
-        crops=store.read("heatmap_crop", *rows),
-        keypoints_px=store.read("keypoints_2d", *rows),
-        modes=store.read("heatmap_modes", *rows),
-        camera=store.read("camera", *rows),
-    )
+    # of the whole clip: an encoder of windows looks at neighbouring frames
+    seen = read_observations(store, *rows, heatmaps=False)
     bridge = bridging_poses(seen, attributes)
     kernels = in_pinhole_px(values, clip)
     camera = seen.camera.astype(np.float64)[:, None, None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -245,3 +247,15 @@ def test_from_keypoints_takes_widths_in_cells_too() -> None:
     for widths in ({}, {"sigma_px": np.ones((3, 17)), "sigma_cells": cells}):
         with pytest.raises(ValueError, match="exactly one of sigma_px and sigma_cells"):
             Observations.from_keypoints(pixels, camera, **widths)
+
+
+def test_parts_that_are_joined_are_the_whole() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.uniform(300, 700, (5, 17, 2))
+    camera = np.tile([1145.0, 1145.0, 500.0, 500.0], (5, 1))
+    whole = Observations.from_keypoints(points, camera, sigma_px=np.full((5, 17), 9.0))
+    parts = [take_rows(whole, slice(0, 2)), take_rows(whole, slice(2, 5))]
+    joined = Observations.joined(parts)
+    for name in ("heatmaps", "crops", "keypoints_px", "modes", "camera"):
+        np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
+    assert Observations.joined([parts[0], replace(parts[1], heatmaps=None)]).heatmaps is None

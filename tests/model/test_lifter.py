@@ -345,7 +345,7 @@ def test_windows_see_their_own_sequence_alone() -> None:
     np.testing.assert_allclose(together.pose_mm, expected, atol=0.05)
     one = lifter.lift(seen, settings, seeds())
     assert np.abs(one.pose_mm - expected).max() > 0.5
-    views = lifter.views(seen.detections(), settings, [2, 3])
+    views = lifter.views(seen, settings, [2, 3])
     part = [(view.rows(slice(2, 5)), context.rows(slice(2, 5))) for view, context in views]
     later = lifter.lift(take_rows(seen, slice(2, 5)), settings, seeds(3, 2), views=part)
     np.testing.assert_allclose(later.pose_mm, expected[2:], atol=0.05)

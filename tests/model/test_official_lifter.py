@@ -144,9 +144,9 @@ def test_views_before_and_within_lift_agree(tmp_path) -> None:
         read_denoiser(save_list(tmp_path / "d.pth", gcn_diff()), "plain", None, 51),
         FRAME,
     )
-    _, observations = released_inputs(1)
-    seeds = np.zeros(1, np.uint64)
-    views = lifter.views(observations.detections(), SAMPLING)
+    _, observations = released_inputs(3)  # of three cameras
+    seeds = np.zeros(3, np.uint64)
+    views = lifter.views(replace(observations, heatmaps=None), SAMPLING)
     first = lifter.lift(observations, SAMPLING, seeds, views=views)
     second = lifter.lift(observations, SAMPLING, seeds)
     np.testing.assert_allclose(first.pose_mm, second.pose_mm, atol=1e-3)
