@@ -144,7 +144,7 @@ def _sweep(title: str, sweep: dict[str, Any]) -> str:
     values = ", ".join(
         f"{value}: {sum(errors) / len(errors):.2f}" for value, errors in sweep["mpjpe_mm"].items()
     )
-    where = f"{sweep['encoder']}, {sweep['recipe']}, {sweep.get('split', 'test')} split"
+    where = f"{sweep['encoder']}, {sweep['recipe']}, {sweep['split']} split"
     return f"{title} ({where}; MPJPE mm): {values}."
 
 

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from diffpose.jobs import command_line
 from diffpose.jobs.train import train
-from diffpose.platform.ablation import AblationSettings
+from diffpose.platform.ablation import AblationSettings, SweepSettings
 from diffpose.platform.ablation_report import write_report
 from diffpose.platform.ablation_tables import Row, as_json, mean_rows
 from diffpose.platform.checkpoint import has_model, load_config, weights_digest
@@ -165,30 +165,33 @@ def _evaluation_uri(settings: AblationSettings, encoder: str, seed: int) -> str:
     return join(settings.place(encoder, seed), f"evaluation_{settings.split}.json")
 
 
-def _sweep(settings: AblationSettings, title: str, part: dict[str, Any]) -> dict[str, Any]:
+def _sweep(settings: AblationSettings, title: str, part: SweepSettings) -> dict[str, Any]:
     """Measure one recipe under several values of a sampling setting."""
-    encoder, recipe, key = part["encoder"], part["recipe"], part["setting"]
+    encoder, recipe, split = part.encoder, part.recipe, part.split or settings.split
     found: dict[str, list[float]] = {}
     for seed in settings.seeds:
         run = join(settings.place(encoder, seed), recipe)
         if encoder not in settings.encoders_now() or not has_model(join(run, "denoiser")):
             continue
-        given = part.get("given", {})
         uri = join(run, f"sweep_{_slug(title)}.json")
         saved = read_json(uri) if exists(uri) else {}
         weights = weights_digest(run)
         if saved.get("digest") != weights:
             saved = {"digest": weights, "values": {}}
-        for value in part["values"]:
+        for value in part.values:
             if str(value) not in saved["values"]:
-                split = part.get("split", settings.split)
                 evaluation = evaluate_runs(
-                    settings.store, {recipe: run}, split, {**given, key: value}, seed, None
+                    settings.store,
+                    {recipe: run},
+                    split,
+                    {**part.given, part.setting: value},
+                    seed,
+                    None,
                 )
                 saved["values"][str(value)] = summarise(evaluation, recipe)["mpjpe_mm"]
                 write_json(uri, saved)
             found.setdefault(str(value), []).append(saved["values"][str(value)])
-    return {**part, "mpjpe_mm": found}
+    return {**part.model_dump(), "split": split, "mpjpe_mm": found}
 
 
 def _slug(title: str) -> str:

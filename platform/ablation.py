@@ -14,10 +14,36 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from diffpose.model.sampling import SamplingSettings
+from diffpose.platform.clips import Split
 from diffpose.platform.config import Settings, merged, validate
 from diffpose.platform.errors import ConfigError
 from diffpose.platform.storage import join
 from diffpose.platform.training_settings import TrainSettings
+
+
+class TableSettings(Settings):
+    """A table of its own."""
+
+    encoder: str = Field(description="whose recipes")
+    recipes: list[str] = Field(description="its rows, in order")
+
+
+class SweepSettings(Settings):
+    """One trained recipe under several values of a sampling setting."""
+
+    encoder: str = Field(description="which it is trained on")
+    recipe: str = Field(description="which is measured")
+    setting: str = Field(description="key of sampling")
+    values: list[Any] = Field(min_length=1, description="of that setting")
+    given: dict[str, Any] = Field({}, description="other sampling settings; default: the recipe's")
+    split: Split | None = Field(None, description="default: the ablation's")
+
+    @model_validator(mode="after")
+    def _sampling_that_exists(self) -> SweepSettings:
+        for value in self.values:
+            SamplingSettings.model_validate({**self.given, self.setting: value})
+        return self
 
 
 class AblationSettings(Settings):
@@ -36,14 +62,14 @@ class AblationSettings(Settings):
     rows: dict[str, list[str]] = Field(
         description="encoder -> recipes that are trained on it, in the order of the tables"
     )
-    tables: dict[str, dict[str, Any]] = Field(
-        {}, description="title -> encoder and recipes of a table of its own"
-    )
-    sweeps: dict[str, dict[str, Any]] = Field(
-        {}, description="title -> encoder, recipe and values of a sampling setting, no training"
+    tables: dict[str, TableSettings] = Field({}, description="title -> a table of its own")
+    sweeps: dict[str, SweepSettings] = Field(
+        {}, description="title -> a recipe under several sampling settings, no training"
     )
     seeds: list[int] = Field([0, 1], min_length=1, description="one training of everything each")
-    split: str = Field("test", description="split that is reported; choices are made on validation")
+    split: Split = Field(
+        "test", description="split that is reported; choices are made on validation"
+    )
     parallel: int | None = Field(
         None, ge=1, description="trainings at once; default: as many as the CPUs allow"
     )
@@ -65,9 +91,17 @@ class AblationSettings(Settings):
             raise ValueError(
                 f"profile={self.profile!r} is not one of full, {', '.join(self.profiles)}"
             )
-        unknown = [name for name in self.only if name not in self.recipes]
-        if unknown:
-            raise ValueError(f"only names {unknown}, which recipes= lacks")
+        for what, names, known in (
+            ("on", self.on, self.encoders),
+            ("only", self.only, self.recipes),
+            ("tables", [t.encoder for t in self.tables.values()], self.encoders),
+            ("tables", [n for t in self.tables.values() for n in t.recipes], self.recipes),
+            ("sweeps", [s.encoder for s in self.sweeps.values()], self.encoders),
+            ("sweeps", [s.recipe for s in self.sweeps.values()], self.recipes),
+        ):
+            unknown = [name for name in names if name not in known]
+            if unknown:
+                raise ValueError(f"{what} names {unknown}, there are {', '.join(known)}")
         return self
 
     def resolved(self) -> AblationSettings:

@@ -32,9 +32,9 @@ def write_report(
         if part
     ]
     for i, (title, table) in enumerate(settings.tables.items()):
-        known = rows.get(table["encoder"], ())
-        if any(row.name in table["recipes"] for row in known):
-            parts.append(section(title, known, [CONTEXT, *table["recipes"]], f"table-{i}"))
+        known = rows.get(table.encoder, ())
+        if any(row.name in table.recipes for row in known):
+            parts.append(section(title, known, [CONTEXT, *table.recipes], f"table-{i}"))
     for i, (title, sweep) in enumerate(sweeps.items()):
         if sweep["mpjpe_mm"]:
             parts.append(sweep_section(title, sweep, f"sweep-{i}"))
@@ -96,12 +96,12 @@ def sweep_section(title: str, sweep: Mapping[str, Any], key: str) -> str:
         axes = new_axes(4.2, 2.4, (0.6, 0.45, 0.15, 0.1))
         axes.plot(range(len(values)), errors, "o-", ms=4, color=LEFT_SIDE, lw=1)
         axes.set_xticks(range(len(values)), values)
-        axes.set_xlabel(str(sweep["setting"]).replace("_", " "))
+        axes.set_xlabel(sweep["setting"].replace("_", " "))
         axes.set_ylabel("MPJPE (mm)")
         picture = to_svg(axes, key, "MPJPE over a sampling setting")
-    where = f"{sweep['encoder']}, {sweep['recipe']}, {sweep.get('split', 'test')} split"
+    where = f"{sweep['encoder']}, {sweep['recipe']}, {sweep['split']} split"
     line = html.row("MPJPE mm", [f"{error:.2f}" for error in errors])
-    head = [escape(text) for text in (str(sweep["setting"]), *values)]
+    head = [escape(text) for text in (sweep["setting"], *values)]
     content = html.table("methods", head, [line]) + html.figure(picture, escape(where))
     return html.section(escape(title), content)
 

@@ -22,6 +22,9 @@ RECIPE = {
 }
 
 
+SWEEP = {"encoder": "frame", "recipe": "default", "setting": "n_hypotheses", "values": [1]}
+
+
 def settings(**changes: object) -> AblationSettings:
     return validate(AblationSettings, {**RECIPE, **changes})
 
@@ -53,7 +56,12 @@ def test_a_profile_departs_from_the_file() -> None:
         ({"rows": {"video": ["default"]}}, "names the encoder 'video'"),
         ({"rows": {"frame": ["defualt"]}}, r"\['defualt'\], which recipes= lacks"),
         ({"profile": "tiny"}, "'tiny' is not one of full, small"),
-        ({"only": ["none"]}, r"only names \['none'\]"),
+        ({"only": ["none"]}, r"only names \['none'\], there are default, m1"),
+        ({"on": ["fram"]}, r"on names \['fram'\], there are frame"),
+        ({"tables": {"T": {"encoder": "frame", "recipes": ["m2"]}}}, r"tables names \['m2'\]"),
+        ({"sweeps": {"S": {**SWEEP, "recipe": "m2"}}}, r"sweeps names \['m2'\]"),
+        ({"sweeps": {"S": {**SWEEP, "setting": "N"}}}, r"N"),
+        ({"split": "tset"}, "split"),
     ],
 )
 def test_names_that_do_not_exist_are_refused(changes: dict[str, object], message: str) -> None:
@@ -102,7 +110,7 @@ def test_the_page_shows_tables_and_sweeps(tmp_path) -> None:
         folder=str(tmp_path), tables={"Table 5": {"encoder": "frame", "recipes": ["default"]}}
     )
     rows = {"frame": mean_rows([evaluation(80.0, 72.0), evaluation(100.0, 92.0)])}
-    sweep = {"encoder": "frame", "recipe": "default", "setting": "n_hypotheses"}
+    sweep = {"encoder": "frame", "recipe": "default", "setting": "n_hypotheses", "split": "test"}
     sweeps = {"Figure 4": {**sweep, "mpjpe_mm": {"1": [75.0, 77.0], "5": [70.0, 72.0]}}}
     assert write_report(made, rows, sweeps, "protocol <x>") == str(tmp_path / "ablation.html")
     page = (tmp_path / "ablation.html").read_text()
