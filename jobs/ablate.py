@@ -26,6 +26,7 @@ from diffpose.jobs import command_line
 from diffpose.jobs.train import train
 from diffpose.platform.ablation import AblationSettings, SweepSettings
 from diffpose.platform.ablation_report import write_report
+from diffpose.platform.ablation_speed import frames_per_s
 from diffpose.platform.ablation_tables import Row, as_json, mean_rows
 from diffpose.platform.checkpoint import has_model, load_config, weights_digest
 from diffpose.platform.config import merged, validate
@@ -135,34 +136,56 @@ def _fit_all(runs: Sequence[TrainSettings]) -> None:
 
 def _evaluate(settings: AblationSettings, encoder: str, seed: int) -> None:
     """Measure all trained recipes of an encoder on the same poses; figures go beside them."""
+    import ray
+
     here = settings.place(encoder, seed)
     runs = {
         name: join(here, name)
         for name in settings.rows[encoder]
         if has_model(join(here, name, "denoiser"))
     }
-    digests = {
-        name: [weights_digest(run), digest(load_recalibration(run))] for name, run in runs.items()
-    }
+    if not runs:
+        return
+    weights = {name: weights_digest(run) for name, run in runs.items()}
+    digests = {name: [weights[name], digest(load_recalibration(run))] for name, run in runs.items()}
     uri = _evaluation_uri(settings, encoder, seed)
     wanted = {"split": settings.split, "digests": digests}
-    if exists(uri):
-        saved = read_json(uri)
-        if {key: saved.get(key) for key in wanted} == wanted:
-            return
-    evaluation = evaluate_runs(settings.store, runs, settings.split, {}, seed, None)
-    figures = {name: summarise(evaluation, name) for name in (CONTEXT, *runs)}
-    write_json(uri, {**wanted, "n_poses": len(evaluation.rows), "methods": figures})
+    if not _holds(uri, wanted):
+        evaluation = evaluate_runs(settings.store, runs, settings.split, {}, seed, None)
+        figures = {name: summarise(evaluation, name) for name in (CONTEXT, *runs)}
+        write_json(uri, {**wanted, "n_poses": len(evaluation.rows), "methods": figures})
+    uri = _speed_uri(settings, encoder, seed)
+    if not _holds(uri, {"digests": weights}):
+        task: Any = ray.remote(num_cpus=1)(frames_per_s)
+        speeds = ray.get(task.remote(settings.store, runs, settings.split, seed))
+        write_json(uri, {"digests": weights, "frames_per_s": speeds})
+
+
+def _holds(uri: str, wanted: dict[str, Any]) -> bool:
+    """Say whether a file of figures is there and still of these weights."""
+    saved = read_json(uri) if exists(uri) else {}
+    return {key: saved.get(key) for key in wanted} == wanted
 
 
 def evaluations(settings: AblationSettings, encoder: str) -> list[dict[str, Any]]:
     """Return the figures of every method of an encoder, a mapping per seed that is measured."""
-    uris = [_evaluation_uri(settings, encoder, seed) for seed in settings.seeds]
-    return [read_json(uri)["methods"] for uri in uris if exists(uri)]
+    found = []
+    for seed in settings.seeds:
+        uri, speed = _evaluation_uri(settings, encoder, seed), _speed_uri(settings, encoder, seed)
+        if not exists(uri):
+            continue
+        methods = read_json(uri)["methods"]
+        speeds = read_json(speed)["frames_per_s"] if exists(speed) else {}
+        found.append({n: {**m, "frames_per_s": speeds.get(n)} for n, m in methods.items()})
+    return found
 
 
 def _evaluation_uri(settings: AblationSettings, encoder: str, seed: int) -> str:
     return join(settings.place(encoder, seed), f"evaluation_{settings.split}.json")
+
+
+def _speed_uri(settings: AblationSettings, encoder: str, seed: int) -> str:
+    return join(settings.place(encoder, seed), "speed.json")
 
 
 def _sweep(settings: AblationSettings, title: str, part: SweepSettings) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Layout of the folder:
     ENCODER/seed_S/encoder_run      the context encoder
     ENCODER/seed_S/RECIPE           a denoiser on it
     ENCODER/seed_S/evaluation_SPLIT.json   all of them on the same poses
+    ENCODER/seed_S/speed.json       frames per second, in turns
 """
 
 from __future__ import annotations
@@ -20,13 +21,6 @@ from diffpose.platform.config import Settings, merged, validate
 from diffpose.platform.errors import ConfigError
 from diffpose.platform.storage import join
 from diffpose.platform.training_settings import TrainSettings
-
-
-class TableSettings(Settings):
-    """A table of its own."""
-
-    encoder: str = Field(description="whose recipes")
-    recipes: list[str] = Field(description="its rows, in order")
 
 
 class SweepSettings(Settings):
@@ -62,7 +56,9 @@ class AblationSettings(Settings):
     rows: dict[str, list[str]] = Field(
         description="encoder -> recipes that are trained on it, in the order of the tables"
     )
-    tables: dict[str, TableSettings] = Field({}, description="title -> a table of its own")
+    tables: dict[str, dict[str, list[str]]] = Field(
+        {}, description="title -> a table of its own: encoder -> recipes, its rows in order"
+    )
     sweeps: dict[str, SweepSettings] = Field(
         {}, description="title -> a recipe under several sampling settings, no training"
     )
@@ -94,8 +90,12 @@ class AblationSettings(Settings):
         for what, names, known in (
             ("on", self.on, self.encoders),
             ("only", self.only, self.recipes),
-            ("tables", [t.encoder for t in self.tables.values()], self.encoders),
-            ("tables", [n for t in self.tables.values() for n in t.recipes], self.recipes),
+            ("tables", [e for t in self.tables.values() for e in t], self.encoders),
+            (
+                "tables",
+                [n for t in self.tables.values() for p in t.values() for n in p],
+                self.recipes,
+            ),
             ("sweeps", [s.encoder for s in self.sweeps.values()], self.encoders),
             ("sweeps", [s.recipe for s in self.sweeps.values()], self.recipes),
         ):

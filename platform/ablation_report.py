@@ -32,9 +32,11 @@ def write_report(
         if part
     ]
     for i, (title, table) in enumerate(settings.tables.items()):
-        known = rows.get(table.encoder, ())
-        if any(row.name in table.recipes for row in known):
-            parts.append(section(title, known, [CONTEXT, *table.recipes], f"table-{i}"))
+        for encoder, recipes in table.items():
+            known = rows.get(encoder, ())
+            if any(row.name in recipes for row in known):
+                named = f"{title} (encoder {encoder})"
+                parts.append(section(named, known, [CONTEXT, *recipes], f"table-{i}-{encoder}"))
     for i, (title, sweep) in enumerate(sweeps.items()):
         if sweep["mpjpe_mm"]:
             parts.append(sweep_section(title, sweep, f"sweep-{i}"))
@@ -53,20 +55,23 @@ def write_report(
 def section(title: str, rows: Sequence[Row], names: Sequence[str], key: str) -> str:
     """Return a table of some rows with a bar each."""
     shown = [row for name in names for row in rows if row.name == name]
-    head = ("MPJPE mm", "P-MPJPE mm", "/ context encoder", "50 % holds", "90 % holds", "energy mm")
-    figures = ("mpjpe_mm", "p_mpjpe_mm", "ratio", "coverage50", "coverage90", "energy_score_mm")
-    digits = (2, 2, 3, 3, 3, 2)
+    columns = (
+        ("MPJPE mm", "mpjpe_mm", 2),
+        ("P-MPJPE mm", "p_mpjpe_mm", 2),
+        ("/ context encoder", "ratio", 3),
+        ("50 % holds", "coverage50", 3),
+        ("90 % holds", "coverage90", 3),
+        ("energy mm", "energy_score_mm", 2),
+        ("frames/s", "frames_per_s", 0),
+    )
     lines = [
         html.row(
             _title(row.name),
-            [
-                text if (text := row.text(name, n)) != "-" else UNKNOWN
-                for name, n in zip(figures, digits, strict=True)
-            ],
+            [text if (text := row.text(name, n)) != "-" else UNKNOWN for _, name, n in columns],
         )
         for row in shown
     ]
-    content = html.table("methods", ("Method", *head), lines)
+    content = html.table("methods", ("Method", *(head for head, *_ in columns)), lines)
     return html.section(escape(title), content + html.figure(bars(shown, key), "MPJPE per method"))
 
 

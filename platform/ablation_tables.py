@@ -10,7 +10,7 @@ import numpy as np
 
 from diffpose.platform.evaluation_files import CONTEXT
 
-# What evaluation.summarise gives, and here a row has a mean and a spread of.
+# What evaluation.summarise and ablation_speed give, and here a row has a mean and a spread of.
 FIGURES = (
     "mpjpe_mm",
     "p_mpjpe_mm",
@@ -21,6 +21,7 @@ FIGURES = (
     "energy_score_mm",
     "gaussian_energy_score_mm",
     "oracle_best_of_n_mpjpe_mm",
+    "frames_per_s",
 )
 
 
@@ -117,14 +118,14 @@ def markdown(rows: Sequence[Row], names: Sequence[str], titles: Mapping[str, str
     """
     known = {row.name: row for row in rows}
     lines = [
-        "| method | MPJPE mm | P-MPJPE mm | / context encoder | 50 % region holds | 90 % |",
-        "|---|---|---|---|---|---|",
+        "| method | MPJPE mm | P-MPJPE mm | / context encoder | 50 % holds | 90 % | frames/s |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name in (CONTEXT, *names):
         if name not in known:
             continue
         row = known[name]
         cells = [row.text("mpjpe_mm"), row.text("p_mpjpe_mm"), row.text("ratio", 3)]
-        cells += [row.text("coverage50", 3), row.text("coverage90", 3)]
+        cells += [row.text("coverage50", 3), row.text("coverage90", 3), row.text("frames_per_s", 0)]
         lines.append(f"| {titles.get(name, name)} | {' | '.join(cells)} |")
     return lines

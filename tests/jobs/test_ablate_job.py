@@ -76,6 +76,7 @@ def test_an_ablation_from_motion_to_tables(
     found = json.loads((tmp_path / "ablation.json").read_text())
     assert set(found["video"]) == {"context_encoder", "default"}
     assert found["sweeps"]["N"]["mpjpe_mm"]["2"] == [found["video"]["default"]["mpjpe_mm"]]
+    assert all(row["frames_per_s"] > 0 for row in found["video"].values())
     assert "Encoder video" in (tmp_path / "ablation.html").read_text()
 
     # the same figure without Ray: windows run over each clip alone
@@ -116,6 +117,7 @@ def test_an_ablation_from_motion_to_tables(
         place / "default" / "denoiser" / "weights.safetensors",
         place / "default" / "sweep_n.json",
         place / "evaluation_test.json",
+        place / "speed.json",
     ]
     before = [path.stat().st_mtime_ns for path in kept]
     assert ablate(validate(AblationSettings, given)) == 0

@@ -58,7 +58,8 @@ def test_a_profile_departs_from_the_file() -> None:
         ({"profile": "tiny"}, "'tiny' is not one of full, small"),
         ({"only": ["none"]}, r"only names \['none'\], there are default, m1"),
         ({"on": ["fram"]}, r"on names \['fram'\], there are frame"),
-        ({"tables": {"T": {"encoder": "frame", "recipes": ["m2"]}}}, r"tables names \['m2'\]"),
+        ({"tables": {"T": {"frame": ["m2"]}}}, r"tables names \['m2'\]"),
+        ({"tables": {"T": {"video": ["m1"]}}}, r"tables names \['video'\]"),
         ({"sweeps": {"S": {**SWEEP, "recipe": "m2"}}}, r"sweeps names \['m2'\]"),
         ({"sweeps": {"S": {**SWEEP, "setting": "N"}}}, r"N"),
         ({"split": "tset"}, "split"),
@@ -106,15 +107,20 @@ def test_a_method_that_one_seed_lacks_has_no_row() -> None:
 
 
 def test_the_page_shows_tables_and_sweeps(tmp_path) -> None:
-    made = settings(
-        folder=str(tmp_path), tables={"Table 5": {"encoder": "frame", "recipes": ["default"]}}
-    )
+    made = settings(folder=str(tmp_path), tables={"Table 5": {"frame": ["default"]}})
     rows = {"frame": mean_rows([evaluation(80.0, 72.0), evaluation(100.0, 92.0)])}
     sweep = {"encoder": "frame", "recipe": "default", "setting": "n_hypotheses", "split": "test"}
     sweeps = {"Figure 4": {**sweep, "mpjpe_mm": {"1": [75.0, 77.0], "5": [70.0, 72.0]}}}
     assert write_report(made, rows, sweeps, "protocol <x>") == str(tmp_path / "ablation.html")
     page = (tmp_path / "ablation.html").read_text()
-    for text in ("82.00 ± 10.00", "Table 5", "Figure 4", "76.00", "71.00", "protocol &lt;x&gt;"):
+    for text in (
+        "82.00 ± 10.00",
+        "Table 5 (encoder frame)",
+        "Figure 4",
+        "76.00",
+        "71.00",
+        "protocol &lt;x&gt;",
+    ):
         assert text in page
     assert page.count("<svg") == 3
 
