@@ -14,7 +14,8 @@ from threadpoolctl import threadpool_limits
 
 from diffpose.benchmarks.measure import Figure, table
 from diffpose.benchmarks.metrics import batched_svd
-from diffpose.model.lifter import Lifted
+from diffpose.model.lifted import Lifted
+from diffpose.model.map_refinement import N_VALUES
 from diffpose.model.sampling import SamplingSettings
 from diffpose.model.uncertainty import Ellipsoids
 from diffpose.platform.clips import Clip
@@ -142,6 +143,7 @@ def _recalibration() -> Recalibration:
         ellipsoids,
         context,
         context,
+        50.0**2 * np.eye(N_VALUES),
         N_HYPOTHESES,
         SamplingSettings(),
         1000,

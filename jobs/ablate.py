@@ -198,9 +198,9 @@ def _sweep(settings: AblationSettings, title: str, part: SweepSettings) -> dict[
             continue
         uri = join(run, f"sweep_{_slug(title)}.json")
         saved = read_json(uri) if exists(uri) else {}
-        weights = weights_digest(run)
-        if saved.get("digest") != weights:
-            saved = {"digest": weights, "values": {}}
+        model = [weights_digest(run), digest(load_recalibration(run))]
+        if saved.get("digest") != model:
+            saved = {"digest": model, "values": {}}
         for value in part.values:
             if str(value) not in saved["values"]:
                 evaluation = evaluate_runs(

@@ -1,6 +1,8 @@
 #!/usr/bin/env python
 """Measure a run on held-out poses; further runs beside it on the same poses; a report.
 
+An interrupted evaluation goes on where it stopped.
+
 diffpose evaluate run=RUN_DIR store=STORE
 diffpose evaluate run=RUN_DIR store=STORE compare=[RUN_2,RUN_3] --json FILE
 diffpose evaluate run=RUN_DIR store=STORE --table      # under the published rows
@@ -24,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from diffpose.jobs import command_line
+from diffpose.model.sampling import Refine
 from diffpose.platform.checkpoint import CONFIG
 from diffpose.platform.config import Settings, to_yaml
 from diffpose.platform.errors import ConfigError
@@ -37,6 +40,7 @@ from diffpose.platform.storage import (
     absolute,
     join,
     read_json,
+    remove_folder,
     shortest_tails,
     write_bytes,
     write_json,
@@ -52,6 +56,11 @@ class EvaluateSettings(Settings):
     split: Literal["train", "validation", "test"] = Field("test", description="which poses")
     n_hypotheses: int | None = Field(None, ge=1, le=1000, description="N; default: the run's own")
     temperature: float | None = Field(None, ge=0, le=4, description="default: the run's own")
+    refine: Refine | None = Field(
+        None,
+        description="none, frame or clip: move the poses to where heatmaps and bone lengths want "
+        "them; default: the run's own",
+    )
     seed: int = Field(0, ge=0, description="of the hypotheses")
     workers: int | None = Field(None, ge=1, description="actors at once; default: all CPUs")
     output: str | None = Field(None, description="folder of the report; default RUN/evaluation")
@@ -84,14 +93,17 @@ def evaluate(settings: EvaluateSettings) -> None:
         for name, value in (
             ("n_hypotheses", settings.n_hypotheses),
             ("temperature", settings.temperature),
+            ("refine", settings.refine),
         )
         if value is not None
     }
     dataset = PoseStore.open(store).attributes.get("dataset", {})
     if settings.table:
         check_comparable(dataset)
+    folder = absolute(settings.output or join(settings.run, "evaluation"))
+    parts = join(folder, "parts")
     evaluation = evaluate_runs(
-        store, runs, settings.split, overrides, settings.seed, settings.workers
+        store, runs, settings.split, overrides, settings.seed, settings.workers, keep=parts
     )
     figures = describe(settings, runs, evaluation)
     for name, part in ((CONTEXT, figures["context_encoder"]), *figures["runs"].items()):
@@ -100,10 +112,10 @@ def evaluate(settings: EvaluateSettings) -> None:
     print_table(figures)
     if settings.table:
         _print_published(dataset, runs, figures)
-    folder = absolute(settings.output or join(settings.run, "evaluation"))
     write_json(join(folder, FIGURES), figures)
     write_poses(join(folder, POSES), evaluation)
     write_bytes(join(folder, "evaluate.yaml"), to_yaml(settings).encode())
+    remove_folder(parts)
     if settings.json_file:
         write_json(settings.json_file, figures)
     report = write_report(folder, store, runs, overrides, evaluation, figures, to_yaml(settings))
@@ -128,6 +140,7 @@ def describe(
         "protocol": PROTOCOL,
         "seed": settings.seed,
         "n_hypotheses": settings.n_hypotheses or "the run's own",
+        "refine": settings.refine or "the run's own",
     }
 
 

@@ -14,6 +14,7 @@ JOBS = {
     "inspect": "what a pose store holds; or whether a source's files agree",
     "predict": "videos or keypoint files in, 3D poses with their uncertainty out",
     "train": "context encoder, mixtures with its depth, denoiser",
+    "recalibrate": "a run's errors on known poses: what its uncertainty and refinement rest on",
     "evaluate": "errors on the test split, report",
     "ablate": "many recipes side by side on the same poses, the paper's tables",
     "compare": "evaluations side by side: paired differences with intervals",

@@ -27,7 +27,8 @@ from pydantic import Field, model_validator
 
 from diffpose.jobs import command_line
 from diffpose.jobs.preprocess import print_summary, with_absolute_uris
-from diffpose.platform.checkpoint import load_lifter, weights_digest
+from diffpose.model.sampling import Refine
+from diffpose.platform.checkpoint import load_to_sample, weights_digest
 from diffpose.platform.config import Settings, validate
 from diffpose.platform.errors import SourceError
 from diffpose.platform.pose_store import PoseStore
@@ -73,6 +74,11 @@ class PredictSettings(Settings):
     )
     calibration: str | None = Field(None, description="file of diffpose calibrate")
     n_hypotheses: int | None = Field(None, ge=1, le=1000, description="N; default: the run's own")
+    refine: Refine | None = Field(
+        None,
+        description="none, frame or clip: move the poses to where heatmaps and bone lengths want "
+        "them; clip: a person's bones have one length throughout; default: the run's own",
+    )
     detector_gpus: float = Field(0.0, ge=0, description="GPUs of each detecting process")
     seed: int = Field(0, ge=0, description="of the hypotheses")
     workers: int | None = Field(None, ge=1, description="tasks at once; default: all CPUs")
@@ -100,7 +106,10 @@ class PredictSettings(Settings):
 def predict(settings: PredictSettings) -> int:
     """Detect, lift, write; returns the exit status."""
     run, out = absolute(settings.run), absolute(settings.out)
-    config = load_lifter(run)[2]  # says what is wrong before any video is decoded
+    asked = {"n_hypotheses": settings.n_hypotheses, "refine": settings.refine}
+    overrides = {name: value for name, value in asked.items() if value is not None}
+    # says what is wrong before any video is decoded
+    _, sampling = load_to_sample(run, overrides)
     source: dict[str, Any] = {"kind": "videos", "uri": settings.video, "fps": settings.fps}
     if settings.keypoints is not None:
         size = {"width": settings.width, "height": settings.height}
@@ -126,9 +135,8 @@ def predict(settings: PredictSettings) -> int:
             raise SourceError(
                 f"Nobody could be followed in {settings.video or settings.keypoints!r}. {reasons}"
             )
-        overrides = {} if settings.n_hypotheses is None else {"n_hypotheses": settings.n_hypotheses}
         question = json.dumps(
-            {"weights": weights_digest(run), "sampling": {**config["sampling"], **overrides},
+            {"weights": weights_digest(run), "sampling": sampling.model_dump(),
              "seed": settings.seed, "uncertainty": digest(load_recalibration(run))},
             sort_keys=True,
         )  # fmt: skip

@@ -25,7 +25,7 @@ from collections.abc import Iterator, Sequence
 from pydantic import Field
 
 from diffpose.jobs import command_line
-from diffpose.platform.checkpoint import load_lifter
+from diffpose.platform.checkpoint import load_to_sample
 from diffpose.platform.config import Settings
 from diffpose.platform.errors import ConfigError, RunError
 from diffpose.platform.ray_session import ray_session
@@ -49,7 +49,7 @@ def serving(settings: ServeSettings) -> Iterator[str]:
         RunError: the run has no trained model, or Ray Serve is not installed.
     """
     run = absolute(settings.run)
-    load_lifter(run)  # says what is wrong before anything is started
+    load_to_sample(run, {})  # says what is wrong before anything is started
     _check_port(settings)
     with ray_session():
         try:

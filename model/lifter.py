@@ -9,7 +9,6 @@ the camera frame (x right, y down, z forward).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -26,6 +25,8 @@ from diffpose.model.denoiser import Denoiser, DenoiserConfig
 from diffpose.model.detections import POSE_SCALE_PER_MM, Detections, mirrored_poses
 from diffpose.model.diffusion import reverse_process
 from diffpose.model.initial_distribution import DepthPrior, Observations
+from diffpose.model.lifted import Lifted
+from diffpose.model.map_refinement import refine
 from diffpose.model.mixture_fit import fit_mixtures
 from diffpose.model.noise_schedule import cumulative_alphas
 from diffpose.model.sampling import SamplingSettings, centred
@@ -33,41 +34,6 @@ from diffpose.model.skeleton import ROOT
 
 # Detections and what the context encoder makes of them.
 View: TypeAlias = tuple[Detections, Context]
-
-
-@dataclass(frozen=True)
-class Lifted:
-    """3D poses of B frames.
-
-    Attributes:
-        pose_mm: (B, J, 3), mean of the hypotheses.
-        std_mm: (B, J), root mean square distance of the hypotheses from their mean.
-        hypotheses_mm: (B, N, J, 3).
-        context_pose_mm: (B, J, 3), what the context encoder alone says.
-        root_mm: (B, 3), estimated root position in the camera frame.
-        trajectory_mm: (steps + 1, B, N, J, 3), h_K first; the last entry are the hypotheses.
-        steps: the visited k, K first, 0 last.
-    """
-
-    pose_mm: NDArray[np.float32]
-    std_mm: NDArray[np.float32]
-    hypotheses_mm: NDArray[np.float32]
-    context_pose_mm: NDArray[np.float32]
-    root_mm: NDArray[np.float32]
-    trajectory_mm: NDArray[np.float32]
-    steps: tuple[int, ...]
-
-    def rows(self, which: NDArray[np.bool_]) -> Lifted:
-        """Return the frames where ``which`` (B,) is true."""
-        return Lifted(
-            self.pose_mm[which],
-            self.std_mm[which],
-            self.hypotheses_mm[which],
-            self.context_pose_mm[which],
-            self.root_mm[which],
-            self.trajectory_mm[:, which],
-            self.steps,
-        )
 
 
 def denoise_step(
@@ -132,6 +98,8 @@ class Lifter:
         self.depth = depth
         self.mixture_spec = mixture_spec
         config = denoiser.config
+        # S of map_refinement, where it was measured.
+        self.errors_mm2: NDArray[np.float64] | None = None
         self.alphas = cumulative_alphas(config.schedule, config.n_steps)
         self.grid = config.grid
 
@@ -180,17 +148,44 @@ class Lifter:
             )
             for i in range(0, len(observations), chunk)
         ]
-        if len(parts) == 1:
-            return parts[0]
-        return Lifted(
-            pose_mm=np.concatenate([p.pose_mm for p in parts]),
-            std_mm=np.concatenate([p.std_mm for p in parts]),
-            hypotheses_mm=np.concatenate([p.hypotheses_mm for p in parts]),
-            context_pose_mm=np.concatenate([p.context_pose_mm for p in parts]),
-            root_mm=np.concatenate([p.root_mm for p in parts]),
-            trajectory_mm=np.concatenate([p.trajectory_mm for p in parts], axis=1),
-            steps=parts[0].steps,
+        return self.refined(Lifted.joined(parts), views[0][0], sampling, lengths)
+
+    def refined(
+        self,
+        lifted: Lifted,
+        detections: Detections,
+        sampling: SamplingSettings,
+        lengths: Sequence[int] | None = None,
+    ) -> Lifted:
+        """Move answers to where heatmaps and bone lengths want them, if ``sampling.refine`` says.
+
+        A call of its own for what was lifted in parts: a person's bones have one length in all.
+
+        Args:
+            lifted: B frames.
+            detections: of these.
+            sampling: ``refine`` counts.
+            lengths: see lift.
+
+        Raises:
+            ValueError: the run's errors on known poses were not measured.
+        """
+        if sampling.refine == "none":
+            return lifted
+        if self.errors_mm2 is None:
+            raise ValueError(
+                f"refine={sampling.refine} needs the errors of this run on known poses, which its "
+                "recalibration holds (diffpose train fits it after the denoiser). Take refine=none."
+            )
+        whole = lengths if lengths is not None else [len(lifted.pose_mm)]
+        pose_mm = refine(
+            lifted.pose_mm,
+            lifted.root_mm,
+            detections.to(torch.device("cpu")),
+            self.errors_mm2,
+            whole if sampling.refine == "clip" else None,
         )
+        return lifted.moved(pose_mm)
 
     @torch.inference_mode()
     def views(

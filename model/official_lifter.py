@@ -29,7 +29,8 @@ from diffpose.model.detections import Detections, mirrored_poses
 from diffpose.model.diffusion import reverse_process
 from diffpose.model.initial_distribution import Observations
 from diffpose.model.lens import Lens
-from diffpose.model.lifter import Lifted, Lifter, View
+from diffpose.model.lifted import Lifted
+from diffpose.model.lifter import Lifter, View
 from diffpose.model.noise_schedule import linear_alphas
 from diffpose.model.sampling import SamplingSettings
 from diffpose.model.skeleton import MIRROR, ROOT
@@ -150,6 +151,7 @@ class OfficialLifter(Lifter):
         self.network = denoiser.eval().folded()
         self.process = process
         self.alphas = process.alphas()
+        self.errors_mm2 = None
         self.grid = (*process.visited, 0)
 
     @torch.inference_mode()
@@ -166,7 +168,7 @@ class OfficialLifter(Lifter):
 
         Args:
             observations: detections.
-            sampling: not looked at: there is nothing to draw.
+            sampling: ``refine`` counts: there is nothing to draw.
             seeds: not looked at.
             lengths: frames of the sequences that these are, one after the other; default: one.
             views: what self.views returned for these frames, where it was computed before.
@@ -190,7 +192,7 @@ class OfficialLifter(Lifter):
         pose = trajectory[-1]
         root = detections.translation_mm(pose)
         context_pose = context.pose_mm - context.pose_mm[:, ROOT : ROOT + 1]
-        return Lifted(
+        lifted = Lifted(
             pose.numpy(),
             np.zeros(pose.shape[:2], np.float32),
             pose[:, None].numpy(),
@@ -199,6 +201,7 @@ class OfficialLifter(Lifter):
             trajectory[:, :, None].numpy(),
             self.grid,
         )
+        return self.refined(lifted, detections, sampling, lengths)
 
     @torch.inference_mode()
     def views(

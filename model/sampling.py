@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, Field
 from torch import Tensor
+
+# Whether, and over what, the answer is moved by map_refinement.
+Refine: TypeAlias = Literal["none", "frame", "clip"]
 
 
 class SamplingSettings(BaseModel, frozen=True, extra="forbid"):
@@ -35,9 +38,20 @@ class SamplingSettings(BaseModel, frozen=True, extra="forbid"):
         description="clean_pose: shift the N estimates of h_0 at every step so that their mean "
         "stays that of the first step, as conditional expectations must",
     )
+    refine: Refine = Field(
+        "none",
+        description="move the mean to where heatmaps and bone lengths want it, given the errors "
+        "that the run makes on known poses (map_refinement.py). frame: left and right bones are as "
+        "long; clip: and the same over the whole sequence, which must be of one person",
+    )
     mirror: bool = Field(
         False, description="lift the mirrored frame as well and take the mean (flip augmentation)"
     )
+
+
+def unrefined(sampling: SamplingSettings) -> SamplingSettings:
+    """Return the same without the refinement."""
+    return sampling.model_copy(update={"refine": "none"})
 
 
 def centred(deviations: Tensor, sampling: SamplingSettings) -> Tensor:

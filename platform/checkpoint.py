@@ -31,6 +31,7 @@ from diffpose.model.lifter import Lifter
 from diffpose.model.mixture import MixtureSpec
 from diffpose.model.sampling import SamplingSettings
 from diffpose.platform.errors import RunError
+from diffpose.platform.recalibration import load_recalibration
 from diffpose.platform.storage import exists, join, read_bytes, read_json, write_bytes, write_json
 
 FORMAT = 1
@@ -155,7 +156,7 @@ def depth_from_json(value: dict[str, Any]) -> DepthPrior:
 
 
 def load_lifter(run_uri: str) -> tuple[Lifter, SamplingSettings, dict[str, Any]]:
-    """Load a whole run: encoder, denoiser, depth prior.
+    """Load a whole run: encoder, denoiser, depth prior, errors on known poses.
 
     Returns:
         The lifter, the sampling settings it was trained with, and the denoiser's config.
@@ -166,7 +167,31 @@ def load_lifter(run_uri: str) -> tuple[Lifter, SamplingSettings, dict[str, Any]]
     if _is_official(join(run_uri, "denoiser")):
         from diffpose.platform.official_run import load_official  # which imports this module
 
-        return load_official(run_uri)
+        loaded: tuple[Lifter, SamplingSettings, dict[str, Any]] = load_official(run_uri)
+    else:
+        loaded = _load_own(run_uri)
+    recalibration = load_recalibration(run_uri)
+    loaded[0].errors_mm2 = None if recalibration is None else recalibration.errors_mm2
+    return loaded
+
+
+def load_to_sample(run_uri: str, overrides: dict[str, Any]) -> tuple[Lifter, SamplingSettings]:
+    """Load a whole run and its sampling settings, some of them replaced.
+
+    Raises:
+        RunError: see load_lifter; or it shall refine and its errors were never measured.
+    """
+    lifter, sampling, _ = load_lifter(run_uri)
+    chosen = SamplingSettings.model_validate({**sampling.model_dump(), **overrides})
+    if chosen.refine != "none" and lifter.errors_mm2 is None:
+        raise RunError(
+            f"refine={chosen.refine} needs the errors of {run_uri!r} on known poses, which nobody "
+            "has measured: diffpose recalibrate run=RUN store=STORE does. Or take refine=none."
+        )
+    return lifter, chosen
+
+
+def _load_own(run_uri: str) -> tuple[Lifter, SamplingSettings, dict[str, Any]]:
     encoder, _ = load_encoder(join(run_uri, "encoder"))
     denoiser, config = load_denoiser(join(run_uri, "denoiser"))
     digest = encoder_digest(join(run_uri, "encoder"))

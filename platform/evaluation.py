@@ -6,6 +6,7 @@ Ray Data sends ranges of the split through tasks; a worker process loads the run
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -16,20 +17,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffpose.model.lifter import Lifted, Lifter, row_seeds
+from diffpose.model.lifted import Lifted
+from diffpose.model.lifter import Lifter, row_seeds
 from diffpose.model.metrics import align, joint_errors
 from diffpose.model.protocols import mpjve, n_mpjpe
 from diffpose.model.sampling import SamplingSettings
 from diffpose.model.uncertainty import MOVING
-from diffpose.platform.checkpoint import load_lifter
+from diffpose.platform.checkpoint import load_to_sample, weights_digest
 from diffpose.platform.clips import Clip
 from diffpose.platform.errors import StoreError
 from diffpose.platform.evaluation_files import CONTEXT
+from diffpose.platform.evaluation_parts import EvaluationParts
 from diffpose.platform.observations import read_observations
 from diffpose.platform.pose_store import PoseStore, whole_clips
 from diffpose.platform.progress import Progress
 from diffpose.platform.ray_session import ray_session
-from diffpose.platform.recalibration import Recalibration, load_recalibration
+from diffpose.platform.ray_stages import run_stages
+from diffpose.platform.recalibration import Recalibration, digest, load_recalibration
 from diffpose.platform.storage import write_bytes
 from diffpose.platform.uncertainty_figures import (
     PoseUncertainty,
@@ -41,9 +45,10 @@ from diffpose.platform.uncertainty_figures import (
 )
 
 PROTOCOL = (
-    "root-relative, camera frame, mm; all 17 joints (the root counts with error 0); plain mean "
-    "over all poses of the split; P-MPJPE after similarity alignment per pose, N-MPJPE after the "
-    "best scale; MPJVE mm per frame within clips; pose = mean of the hypotheses"
+    "root-relative (the predicted root is subtracted), camera frame, mm; all 17 joints (the root "
+    "counts with error 0; mpjpe_16_mm leaves it out); plain mean over all poses of the split; "
+    "P-MPJPE after similarity alignment per pose, N-MPJPE after the best scale; MPJVE mm per frame "
+    "within clips; pose = mean of the hypotheses"
 )
 _ROWS_PER_TASK = 512
 
@@ -120,7 +125,11 @@ def make_lift_fn(
         truth = store.read("pose_3d", first, stop).astype(np.float64)
         known: NDArray[np.bool_] = np.asarray(np.isfinite(truth).all(axis=(1, 2)))
         rows = np.flatnonzero(known) + first
-        result: dict[str, Any] = {"rows": rows, "truth_mm": truth[known].astype(np.float32)}
+        result: dict[str, Any] = {
+            "first": first,
+            "rows": rows,
+            "truth_mm": truth[known].astype(np.float32),
+        }
         if len(rows) == 0:
             return result
         seen = read_observations(store, first, stop)
@@ -145,12 +154,7 @@ def load_lifters(
     runs: dict[str, str], overrides: dict[str, Any]
 ) -> dict[str, tuple[Lifter, SamplingSettings]]:
     """Load runs by name; ``overrides`` replace their own sampling settings."""
-    lifters = {}
-    for name, uri in runs.items():
-        lifter, sampling, _ = load_lifter(uri)
-        chosen = SamplingSettings.model_validate({**sampling.model_dump(), **overrides})
-        lifters[name] = (lifter, chosen)
-    return lifters
+    return {name: load_to_sample(uri, overrides) for name, uri in runs.items()}
 
 
 def evaluate_runs(
@@ -161,6 +165,7 @@ def evaluate_runs(
     seed: int,
     workers: int | None,
     most_poses: int | None = None,
+    keep: str | None = None,
 ) -> Evaluation:
     """Lift a split with every run and measure.
 
@@ -172,10 +177,12 @@ def evaluate_runs(
         seed: of the hypotheses.
         workers: tasks at once; default all CPUs.
         most_poses: of a larger split, ranges evenly spread over it that hold about so many.
+        keep: folder for what is measured, so that an interrupted evaluation goes on; the caller
+            removes it when the result is written.
 
     Raises:
         StoreError: the split is empty.
-        RunError: a run has no trained model.
+        RunError: a run has no trained model, or shall refine and its errors were never measured.
     """
     store = PoseStore.open(store_uri)
     clips = store.clips(split)
@@ -184,31 +191,57 @@ def evaluate_runs(
             f"The store at {store_uri!r} has no clip in its {split} split; diffpose inspect "
             "store=... shows the splits, split.* of preprocessing makes them."
         )
-    load_lifters(runs, overrides)  # a missing run is said at once, not by an actor's death
+    # a missing run is said at once, not by a worker's death
+    lifters = load_lifters(runs, overrides)
+    sampling = {name: chosen.model_dump() for name, (_, chosen) in lifters.items()}
     ranges = [
         {"first": first, "stop": stop, "lengths": json.dumps(lengths)}
         for first, stop, lengths in whole_clips(clips, _ROWS_PER_TASK)
     ]
     if most_poses is not None:
         ranges = ranges[:: -(-_n_rows(ranges) // most_poses)]
-    progress = Progress("evaluate", _n_rows(ranges), "poses")
-    found: list[dict[str, Any]] = []
-    with ray_session(workers):
-        import ray.data
-
-        dataset = ray.data.from_items(ranges, override_num_blocks=len(ranges)).map(
-            make_lift_fn(store.uri, runs, overrides, seed),
-            num_cpus=1,  # the networks are small; poses are what is parallel
-            concurrency=workers,
-        )
-        for row in dataset.iter_rows():
-            found.append(row)
-            progress.advance(len(row["rows"]))
+    parts = EvaluationParts(keep, _question(store, runs, sampling, split, seed, clips))
+    done = parts.load()
+    left = [part for part in ranges if part["first"] not in done]
+    found = [done[part["first"]] for part in ranges if part["first"] in done]
+    known = sum(len(row["rows"]) for row in found)
+    progress = Progress("evaluate", _n_rows(left) + known, "poses", already=known)
+    if left:
+        with ray_session(workers):
+            lift = make_lift_fn(store.uri, runs, overrides, seed)
+            for row in run_stages(left, [lift], workers):
+                parts.save(int(row["first"]), row)
+                found.append(row)
+                progress.advance(len(row["rows"]))
     found = [row for row in found if len(row["rows"])]
     if not found:
         raise StoreError(f"No pose of the {split} split of {store_uri!r} is known; see pose_3d.")
     found.sort(key=lambda row: int(row["rows"][0]))
     return collect(found, runs, clips)
+
+
+def _question(
+    store: PoseStore,
+    runs: dict[str, str],
+    sampling: dict[str, Any],
+    split: str,
+    seed: int,
+    clips: Sequence[Clip],
+) -> dict[str, Any]:
+    """Say what the measurements depend on."""
+    models = {
+        name: [weights_digest(run), digest(load_recalibration(run))] for name, run in runs.items()
+    }
+    rows = [[clip.clip, clip.first_row, clip.n_rows] for clip in clips]
+    return {
+        "store": store.uri,
+        "rows": hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
+        "rows_per_task": _ROWS_PER_TASK,
+        "split": split,
+        "models": models,
+        "sampling": sampling,
+        "seed": seed,
+    }
 
 
 def _n_rows(ranges: Sequence[dict[str, Any]]) -> int:
@@ -235,6 +268,7 @@ def summarise(evaluation: Evaluation, name: str) -> dict[str, Any]:
     return {
         "mpjpe_mm": float(mpjpe_mm.mean()),
         "p_mpjpe_mm": float(p_mpjpe_mm.mean()),
+        "mpjpe_16_mm": float(errors.joint_mm[:, MOVING].mean()),
         "n_mpjpe_mm": float(n_mpjpe(errors.pose_mm, evaluation.truth_mm).mean()),
         "mpjve_mm_per_frame": mpjve(errors.pose_mm, evaluation.truth_mm, lengths)
         if moving

@@ -14,6 +14,7 @@ import yaml
 
 import diffpose
 from diffpose.model.lifter import row_seeds
+from diffpose.model.sampling import unrefined
 from diffpose.platform.checkpoint import load_lifter
 from diffpose.platform.evaluation import Evaluation, load_lifters
 from diffpose.platform.evaluation_files import CONTEXT
@@ -115,12 +116,14 @@ def _cases(
 ) -> list[Case]:
     store = PoseStore.open(store_uri)
     lifter, sampling = load_lifters({name: run_uri}, overrides)[name]
+    refines, sampling = sampling.refine != "none", unrefined(sampling)
     clips = store.clips()
     starts = np.array([clip.first_row for clip in clips])
     order = np.argsort(evaluation.methods[name].mpjpe_mm, kind="stable")
     cases = []
     for title, percentile in _CASES:
-        row = int(evaluation.rows[order[round((len(order) - 1) * percentile / 100)]])
+        at = order[round((len(order) - 1) * percentile / 100)]
+        row = int(evaluation.rows[at])
         clip = clips[int(np.searchsorted(starts, row, side="right")) - 1]
         seen = read_observations(store, row, row + 1)
         rows = clip.first_row, clip.first_row + clip.n_rows
@@ -133,6 +136,8 @@ def _cases(
             row_seeds(seed, np.array([row])),
             views=[(view.rows(place), context.rows(place)) for view, context in views],
         )
+        if refines:  # by the whole clip: as it was measured
+            lifted = lifted.moved(evaluation.methods[name].pose_mm[at][None])
         truth = store.read("pose_3d", row, row + 1)[0]
         error = np.linalg.norm(lifted.pose_mm[0] - truth, axis=-1).mean()
         cases.append(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from diffpose.model.sampling import Refine
 from diffpose.model.skeleton import JOINT_NAMES, N_JOINTS
 
 MAX_FRAMES = 5000
@@ -32,6 +33,11 @@ class LiftRequest(BaseModel, frozen=True, extra="forbid"):
         None, gt=0, allow_inf_nan=False, description="default: 1.145 times the longer image side"
     )
     n_hypotheses: int | None = Field(None, ge=1, le=100, description="N; default: the run's own")
+    refine: Refine | None = Field(
+        None,
+        description="move the answer to where keypoints and bone lengths want it; frame: left and "
+        "right are as long; clip: and the same in all frames; default: the run's own",
+    )
     include_hypotheses: bool = Field(False, description="return all N poses as well")
     seed: int = Field(0, ge=0, lt=2**32, description="same seed, same answer")
 

@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from diffpose.model.initial_distribution import Observations
+from diffpose.model.lifted import Lifted
 from diffpose.model.lifter import Lifter, row_seeds
-from diffpose.model.sampling import SamplingSettings
+from diffpose.model.sampling import SamplingSettings, unrefined
 from diffpose.model.skeleton import EDGES, JOINT_NAMES
-from diffpose.platform.checkpoint import load_lifter
+from diffpose.platform.checkpoint import load_to_sample
 from diffpose.platform.clips import Clip
 from diffpose.platform.observations import read_observations
 from diffpose.platform.pose_store import JOINT_LAYOUT, PoseStore
@@ -27,6 +28,14 @@ from diffpose.platform.recalibration import (
     predict_uncertainty,
 )
 from diffpose.platform.storage import join, write_bytes, write_json
+
+# Name in the answer's file -> field of the store.
+_STORED = {
+    "timestamp_s": "timestamp_s",
+    "keypoints_px": "keypoints_2d",
+    "confidence": "confidence",
+    "camera_px": "camera",
+}
 
 
 @dataclass(frozen=True)
@@ -95,13 +104,15 @@ def make_predict_fn(
         store = PoseStore.open(store_uri)
         lifter, sampling = _lifter(run, json.dumps(overrides))
         recalibration = load_recalibration(run)
-        parts: list[dict[str, NDArray[Any]]] = []
+        parts: list[Lifted] = []
+        stored: list[dict[str, NDArray[Any]]] = []
         # clips are cut for storage: an encoder of windows sees across their borders
         seen = [
             read_observations(store, c.first_row, c.first_row + c.n_rows, heatmaps=False)
             for c in clips
         ]
-        views = lifter.views(Observations.joined(seen), sampling, sequence_lengths(clips))
+        lengths = sequence_lengths(clips)
+        views = lifter.views(Observations.joined(seen), sampling, lengths)
         first = 0
         for clip in clips:
             rows = clip.first_row, clip.first_row + clip.n_rows
@@ -110,23 +121,21 @@ def make_predict_fn(
             first = own.stop
             lifted = lifter.lift(
                 read_observations(store, *rows),
-                sampling,
+                unrefined(sampling),
                 seeds,
                 views=[(view.rows(own), context.rows(own)) for view, context in views],
             )
-            parts.append(
-                {
-                    "timestamp_s": store.read("timestamp_s", *rows),
-                    "poses_mm": lifted.pose_mm,
-                    "std_mm": lifted.std_mm,
-                    "root_mm": lifted.root_mm,
-                    "hypotheses_mm": lifted.hypotheses_mm,
-                    "keypoints_px": store.read("keypoints_2d", *rows),
-                    "confidence": store.read("confidence", *rows),
-                    "camera_px": store.read("camera", *rows),
-                }
-            )
-        arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            parts.append(lifted.ended())
+            stored.append({name: store.read(field, *rows) for name, field in _STORED.items()})
+        # one person: the bones are the same however the track is broken
+        lifted = lifter.refined(Lifted.joined(parts), views[0][0], sampling)
+        arrays = {name: np.concatenate([part[name] for part in stored]) for name in _STORED}
+        arrays |= {
+            "poses_mm": lifted.pose_mm,
+            "std_mm": lifted.std_mm,
+            "root_mm": lifted.root_mm,
+            "hypotheses_mm": lifted.hypotheses_mm,
+        }
         uncertainty = predict_uncertainty(arrays["hypotheses_mm"], sampling, recalibration)
         if uncertainty.covariance_mm2 is not None:
             arrays["covariance_mm2"] = uncertainty.covariance_mm2.astype(np.float32)
@@ -184,7 +193,4 @@ def write_person(
 
 @functools.lru_cache(maxsize=1)
 def _lifter(run: str, overrides: str) -> tuple[Lifter, SamplingSettings]:
-    lifter, sampling, _ = load_lifter(run)
-    return lifter, SamplingSettings.model_validate(
-        {**sampling.model_dump(), **json.loads(overrides)}
-    )
+    return load_to_sample(run, json.loads(overrides))

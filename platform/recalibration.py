@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diffpose.model.map_refinement import N_VALUES
 from diffpose.model.sampling import SamplingSettings
 from diffpose.model.skeleton import N_JOINTS
 from diffpose.model.uncertainty import (
@@ -27,11 +28,11 @@ from diffpose.model.uncertainty import (
 from diffpose.platform.errors import RunError
 from diffpose.platform.storage import exists, join, read_json, write_json
 
-FORMAT = 1
+FORMAT = 2
 FILE = "uncertainty.json"
 # What changes the spread of hypotheses, besides their number.
-_SPREAD = ("temperature", "start", "centred", "held_mean", "mirror")
-_AGAIN = "Run diffpose train with the same settings again to have one fitted."
+_SPREAD = ("temperature", "start", "centred", "held_mean", "refine", "mirror")
+_AGAIN = "diffpose recalibrate run=RUN store=STORE fits one."
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Recalibration:
         ellipsoids: of the hypotheses; None for a run that gives one answer.
         answer_covariance_mm2: (17, 3, 3), second moment of the answer's errors.
         context_covariance_mm2: (17, 3, 3), the same of the context encoder's.
+        errors_mm2: (48, 48), second moment of the errors of the answer as it comes from the walk,
+            all joints together: what map_refinement moves it by.
         n_hypotheses: N that it was fitted with.
         sampling: how hypotheses were drawn.
         n_poses: how many known poses.
@@ -51,6 +54,7 @@ class Recalibration:
     ellipsoids: Ellipsoids | None
     answer_covariance_mm2: Array
     context_covariance_mm2: Array
+    errors_mm2: Array
     n_hypotheses: int
     sampling: SamplingSettings
     n_poses: int
@@ -63,6 +67,7 @@ class Recalibration:
             "ellipsoids": None if self.ellipsoids is None else self.ellipsoids.to_json(),
             "answer_covariance_mm2": self.answer_covariance_mm2.tolist(),
             "context_covariance_mm2": self.context_covariance_mm2.tolist(),
+            "errors_mm2": np.round(self.errors_mm2, 4).tolist(),
             "n_hypotheses": self.n_hypotheses,
             "sampling": self.sampling.model_dump(mode="json"),
             "n_poses": self.n_poses,
@@ -183,6 +188,7 @@ def load_recalibration(run_uri: str) -> Recalibration | None:
             None if found is None else Ellipsoids.from_json(found),
             _matrices(value, "answer_covariance_mm2"),
             _matrices(value, "context_covariance_mm2"),
+            _matrices(value, "errors_mm2", (N_VALUES, N_VALUES)),
             int(value["n_hypotheses"]),
             SamplingSettings.model_validate(value["sampling"]),
             int(value["n_poses"]),
@@ -198,8 +204,8 @@ def digest(recalibration: Recalibration | None) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _matrices(value: dict[str, Any], name: str) -> Array:
+def _matrices(value: dict[str, Any], name: str, shape: tuple[int, ...] = (N_JOINTS, 3, 3)) -> Array:
     found = np.array(value[name], dtype=np.float64)
-    if found.shape != (N_JOINTS, 3, 3) or not np.isfinite(found).all():
-        raise ValueError(f"{name} must be finite with shape ({N_JOINTS}, 3, 3), got {found.shape}")
+    if found.shape != shape or not np.isfinite(found).all():
+        raise ValueError(f"{name} must be finite with shape {shape}, got {found.shape}")
     return found

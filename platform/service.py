@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from ray.serve.handle import DeploymentHandle
 from diffpose import __version__
 from diffpose.model.initial_distribution import Observations
 from diffpose.model.lifter import row_seeds
-from diffpose.model.sampling import SamplingSettings
+from diffpose.model.sampling import Refine, SamplingSettings
 from diffpose.platform.checkpoint import load_lifter
 from diffpose.platform.lift_api import LiftRequest, LiftResponse
 from diffpose.platform.recalibration import (
@@ -60,6 +60,7 @@ class Question:
     sigma_px: NDArray[np.float64] | None
     camera: NDArray[np.float32]
     n_hypotheses: int | None
+    refine: Refine | None
     seed: int
 
 
@@ -84,24 +85,23 @@ class PoseModel:
         self.recalibration = load_recalibration(run_uri)
 
     def answer(self, questions: list[Question]) -> list[Answer]:
-        """Lift all frames of all questions together, grouped by their N.
+        """Lift all frames of all questions together, grouped by their sampling settings.
 
         A question's answer does not depend on the others of its batch.
         """
         answers: list[Answer | None] = [None] * len(questions)
-        by_n: dict[int, list[int]] = {}
+        groups: dict[SamplingSettings, list[int]] = {}
         for i, question in enumerate(questions):
-            n = question.n_hypotheses or self.sampling.n_hypotheses
-            by_n.setdefault(n, []).append(i)
-        for n, members in by_n.items():
+            asked = {"n_hypotheses": question.n_hypotheses, "refine": question.refine}
+            given = {name: value for name, value in asked.items() if value is not None}
+            sampling = SamplingSettings.model_validate({**self.sampling.model_dump(), **given})
+            groups.setdefault(sampling, []).append(i)
+        for sampling, members in groups.items():
             parts = [self._observe(questions[i]) for i in members]
             seeds = [
                 row_seeds(questions[i].seed, np.arange(len(questions[i].keypoints_px)))
                 for i in members
             ]
-            sampling = SamplingSettings.model_validate(
-                {**self.sampling.model_dump(), "n_hypotheses": n}
-            )
             lengths = [len(part) for part in parts]  # each question is a sequence
             lifted = self.lifter.lift(
                 Observations.joined(parts), sampling, np.concatenate(seeds), lengths
@@ -145,7 +145,13 @@ class PoseLifter:
 
     async def describe(self) -> dict[str, Any]:
         """Say which run this is."""
-        return {"run": self.model.run, "n_hypotheses": self.model.sampling.n_hypotheses}
+        sampling = self.model.sampling
+        return {
+            "run": self.model.run,
+            "n_hypotheses": sampling.n_hypotheses,
+            "refine": sampling.refine,
+            "can_refine": self.model.lifter.errors_mm2 is not None,
+        }
 
 
 @serve.deployment
@@ -160,12 +166,22 @@ class PoseApi:
     @app.post("/v1/lift")
     async def lift(self, request: LiftRequest) -> LiftResponse:
         """Lift 2D keypoints to 3D poses with their uncertainty."""
+        if (
+            request.refine not in (None, "none")
+            and not (await self.lifter.describe.remote())["can_refine"]
+        ):
+            raise HTTPException(
+                422,
+                f"refine={request.refine!r} needs the errors of this run on known poses, which "
+                "nobody has measured: diffpose recalibrate run=RUN store=STORE does.",
+            )
         sigma = request.sigma_px
         question = Question(
             keypoints_px=np.array(request.keypoints, dtype=np.float64),
             sigma_px=None if sigma is None else np.array(sigma, dtype=np.float64),
             camera=request.camera(),
             n_hypotheses=request.n_hypotheses,
+            refine=request.refine,
             seed=request.seed,
         )
         answer: Answer = await self.lifter.lift.remote(question)

@@ -97,6 +97,13 @@ def write_json(uri: str, value: Any) -> None:
     write_bytes(uri, (json.dumps(value, indent=1) + "\n").encode())
 
 
+def remove_folder(uri: str) -> None:
+    """Remove a folder with all that is in it, if it is there."""
+    fs, path = filesystem(uri)
+    if exists(uri):
+        fs.rm(path, recursive=True)
+
+
 def list_names(uri: str, suffix: str = "") -> list[str]:
     """Return the sorted names of the files in a folder; empty when there is no such folder.
 

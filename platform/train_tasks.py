@@ -18,6 +18,7 @@ from diffpose.model.lifter import Lifter, row_seeds
 from diffpose.model.losses import denoiser_loss, encoder_loss
 from diffpose.model.mixture import GaussianMixture, sample
 from diffpose.model.noise_schedule import cumulative_alphas
+from diffpose.model.sampling import unrefined
 from diffpose.platform.clips import Clip
 from diffpose.platform.pose_store import PoseStore, contiguous_ranges
 from diffpose.platform.shard_loader import Batch
@@ -250,7 +251,9 @@ class DenoiserTask:
         """Sum up the errors of the lifted poses, and of the encoder's for comparison."""
         lifter = Lifter(self.encoder, self.network, self.depth, self.settings.mixture)
         seeds = row_seeds(self.settings.seed, rows.rows)
-        lifted = lifter.lift(rows.observations, self.settings.sampling, seeds, rows.lengths)
+        lifted = lifter.lift(
+            rows.observations, unrefined(self.settings.sampling), seeds, rows.lengths
+        )
 
         def error(pose_mm: np.ndarray[Any, Any]) -> Tensor:
             difference = torch.from_numpy(pose_mm) - rows.pose_mm

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from official_files import gcn_diff, gcn_pose, mixste, save_list, save_mixste
 
-from diffpose.jobs import evaluate, import_checkpoint
+from diffpose.jobs import evaluate, import_checkpoint, recalibrate
 from diffpose.model.initial_distribution import Observations
 from diffpose.model.official_lifter import OfficialLifter
 from diffpose.platform.checkpoint import load_lifter, weights_digest
@@ -116,7 +116,7 @@ def test_damaged_configs_are_explained(files: tuple[str, str, str], tmp_path: Pa
 
 @pytest.mark.cluster
 def test_an_imported_run_is_evaluated(
-    files: tuple[str, str, str], small_store: str, tmp_path: Path
+    files: tuple[str, str, str], small_store: str, tmp_path: Path, capsys
 ) -> None:
     pose, _, diff = files
     run, target = tmp_path / "run", tmp_path / "figures.json"
@@ -126,3 +126,16 @@ def test_an_imported_run_is_evaluated(
     (figures,) = json.loads(target.read_text())["runs"].values()
     assert math.isfinite(figures["mpjpe_mm"])
     assert "noise" in (run / "evaluation" / "report.html").read_text()
+    assert not figures["calibrated"]
+
+    # what nobody knows of its errors is measured on poses of one's own
+    words = [f"run={run}", f"store={small_store}"]
+    assert evaluate.main([*words, "refine=frame"]) == 2
+    assert "diffpose recalibrate" in capsys.readouterr().err
+    assert recalibrate.main([*words, "split=train"]) == 0
+    assert "recalibrated on" in capsys.readouterr().out
+    free = figures["mpjpe_mm"]
+    assert evaluate.main([*words, "refine=frame", "--json", str(target)]) == 0
+    (figures,) = json.loads(target.read_text())["runs"].values()
+    assert figures["calibrated"]
+    assert figures["mpjpe_mm"] < free

@@ -79,6 +79,9 @@ def test_lift(service: tuple[Command, str], small_store: str, small_run: str) ->
     single = httpx.post(f"{url}/v1/lift", json={**asked, "n_hypotheses": 1}, timeout=60).json()
     assert single["covariance_mm2"] is single["ellipsoid_radius"] is None
     assert single["calibrated"] is False
+    refined = httpx.post(f"{url}/v1/lift", json={**asked, "refine": "clip"}, timeout=60).json()
+    assert np.abs(np.array(refined["poses_mm"]) - poses).max() > 1
+    assert "refine none, not clip" in refined["uncertainty_note"]
     head, foot = JOINT_NAMES.index("Head"), JOINT_NAMES.index("RFoot")
     assert (poses[:, head, 1] < poses[:, foot, 1]).all()  # y points down
     wide = {**asked, "sigma_px": [[25.0] * 17] * 3}

@@ -16,6 +16,7 @@ from conftest import SMALL_NETWORKS
 from processes import DIFFPOSE, Command, run_command
 
 from diffpose.jobs import evaluate as evaluate_job
+from diffpose.jobs import recalibrate as recalibrate_job
 from diffpose.jobs.train import train
 from diffpose.model.energy_score import hypotheses_score
 from diffpose.model.lifter import row_seeds
@@ -97,6 +98,27 @@ def test_a_run_without_recalibration_still_answers(
     assert fitted.to_json() == original.to_json()
     assert fitted.n_hypotheses == 5
     assert fitted.split == "validation"
+
+
+def test_a_run_that_refines_is_recalibrated_for_it(
+    ray_local: None, small_run: str, small_store: str, tmp_path: Path, capsys
+) -> None:
+    run = tmp_path / "refining"
+    shutil.copytree(small_run, run, ignore=shutil.ignore_patterns("ray", "evaluation"))
+    config = run / "denoiser" / "config.json"
+    content = json.loads(config.read_text())
+    content["sampling"]["refine"] = "clip"
+    config.write_text(json.dumps(content))
+    assert recalibrate_job.main([f"run={run}", f"store={small_store}"]) == 0
+    assert "refine=clip: " in capsys.readouterr().out
+    fitted, original = load_recalibration(str(run)), load_recalibration(small_run)
+    assert fitted is not None
+    assert original is not None
+    assert fitted.sampling.refine == "clip"
+    # its ellipsoids are of the refined answers, its errors of those that are not
+    np.testing.assert_allclose(fitted.errors_mm2, original.errors_mm2)
+    refined, free = (np.trace(f.answer_covariance_mm2.sum(axis=0)) for f in (fitted, original))
+    assert refined < free
 
 
 def test_a_finished_run_is_not_trained_again(

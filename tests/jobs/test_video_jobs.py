@@ -269,6 +269,10 @@ def test_predict_writes_poses_of_every_person(
     before = text.stat().st_mtime_ns
     assert predict.main(arguments) == 0  # nothing left to do
     assert text.stat().st_mtime_ns == before
+    assert predict.main([*arguments, "refine=clip"]) == 0  # the detections are kept
+    poses = [np.array(a["poses_mm"]) for a in (answer, json.loads(text.read_text()))]
+    shins = [np.linalg.norm(p[:, [3, 6]] - p[:, [2, 5]], axis=-1) for p in poses]
+    assert shins[1].std() < shins[0].std()
 
 
 @pytest.mark.parametrize("kind", ["bundled", "vitpose", "onnx", "recorded"])

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from diffpose.model.energy_score import gaussian_score, hypotheses_score
+from diffpose.model.map_refinement import N_VALUES
 from diffpose.model.sampling import SamplingSettings
 from diffpose.model.uncertainty import Ellipsoids, radius, sample_covariance, uncalibrated
 from diffpose.platform.errors import RunError
@@ -44,8 +45,8 @@ def matrices(size_mm: float) -> Array:
 
 def recalibration(**changes: Any) -> Recalibration:
     fitted = Recalibration(
-        Ellipsoids(0.3, 25 * ONES, 4 * ONES, 6.0), matrices(40), matrices(50), 5,
-        SamplingSettings(), 900, "validation",
+        Ellipsoids(0.3, 25 * ONES, 4 * ONES, 6.0), matrices(40), matrices(50),
+        400.0 * np.eye(N_VALUES), 5, SamplingSettings(), 900, "validation",
     )  # fmt: skip
     return replace(fitted, **changes)
 
@@ -79,8 +80,9 @@ def test_round_trip_and_its_absence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"format": 9}, "format 9, expected 1"),
+        ({"format": 9}, "format 9, expected 2"),
         ({"context_covariance_mm2": [[1.0]]}, "context_covariance_mm2 must be finite"),
+        ({"errors_mm2": [[1.0]]}, "errors_mm2 must be finite with shape (48, 48)"),
         ({"ellipsoids": {"weight": 2}}, "floor_mm2"),
         ({"n_poses": None}, "TypeError"),
         ({"sampling": {"temprature": 1}}, "temprature"),
