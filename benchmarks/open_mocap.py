@@ -106,7 +106,8 @@ def _section(
         "",
         f"Bandai-Namco motions, simulated detector, {ablation.split} split ({CONFIG}); "
         "mean ± half the range over the seeds (of weights, order and noise). All rows of a table "
-        "stand on the same context encoders, poses and budget. Regions: how often the truth lies "
+        "stand on the same context encoders, poses and budget. What is told the heatmaps is also "
+        "refined by them, frame by frame. Regions: how often the truth lies "
         "within the 50 % and 90 % ellipsoids, recalibrated on the validation split. "
         f"{PROTOCOL}. Frames/s: of one thread, context included, medians in turns. "
         f"{os.cpu_count()} CPU cores ({processor()}).",

@@ -62,7 +62,10 @@ class EvaluateSettings(Settings):
         "them; default: the run's own",
     )
     seed: int = Field(0, ge=0, description="of the hypotheses")
-    workers: int | None = Field(None, ge=1, description="actors at once; default: all CPUs")
+    workers: int | None = Field(None, ge=1, description="tasks at once; default: all CPUs")
+    gpus: float = Field(
+        0.0, ge=0, description="GPUs of each lifting process, 0.5: two share one; 0: on CPUs"
+    )
     output: str | None = Field(None, description="folder of the report; default RUN/evaluation")
     json_file: str | None = Field(None, description="write the figures there too (--json FILE)")
     table: bool = Field(
@@ -103,7 +106,14 @@ def evaluate(settings: EvaluateSettings) -> None:
     folder = absolute(settings.output or join(settings.run, "evaluation"))
     parts = join(folder, "parts")
     evaluation = evaluate_runs(
-        store, runs, settings.split, overrides, settings.seed, settings.workers, keep=parts
+        store,
+        runs,
+        settings.split,
+        overrides,
+        settings.seed,
+        settings.workers,
+        keep=parts,
+        gpus=settings.gpus,
     )
     figures = describe(settings, runs, evaluation)
     for name, part in ((CONTEXT, figures["context_encoder"]), *figures["runs"].items()):

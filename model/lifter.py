@@ -103,6 +103,12 @@ class Lifter:
         self.alphas = cumulative_alphas(config.schedule, config.n_steps)
         self.grid = config.grid
 
+    def to(self, device: torch.device) -> Lifter:
+        """Move the networks; H_K is drawn on the CPU and answers are arrays, wherever they are."""
+        self.encoder.to(device)
+        self.denoiser.to(device)
+        return self
+
     @torch.inference_mode()
     def lift(
         self,

@@ -154,6 +154,16 @@ class OfficialLifter(Lifter):
         self.errors_mm2 = None
         self.grid = (*process.visited, 0)
 
+    def to(self, device: torch.device) -> OfficialLifter:
+        """Stay on the CPU.
+
+        Raises:
+            ValueError: another device is asked for.
+        """
+        if device.type != "cpu":
+            raise ValueError(f"Imported networks are lifted with on the CPU, not on {device}.")
+        return self
+
     @torch.inference_mode()
     def lift(
         self,

@@ -20,19 +20,20 @@ from numpy.typing import NDArray
 from diffpose.model.lifted import Lifted
 from diffpose.model.lifter import Lifter, row_seeds
 from diffpose.model.metrics import align, joint_errors
+from diffpose.model.official_lifter import OfficialLifter
 from diffpose.model.protocols import mpjve, n_mpjpe
 from diffpose.model.sampling import SamplingSettings
 from diffpose.model.uncertainty import MOVING
 from diffpose.platform.checkpoint import load_to_sample, weights_digest
 from diffpose.platform.clips import Clip
-from diffpose.platform.errors import StoreError
+from diffpose.platform.errors import RunError, StoreError
 from diffpose.platform.evaluation_files import CONTEXT
 from diffpose.platform.evaluation_parts import EvaluationParts
 from diffpose.platform.observations import read_observations
 from diffpose.platform.pose_store import PoseStore, whole_clips
 from diffpose.platform.progress import Progress
 from diffpose.platform.ray_session import ray_session
-from diffpose.platform.ray_stages import run_stages
+from diffpose.platform.ray_stages import ActorStage, actors_on_gpus, run_stages
 from diffpose.platform.recalibration import Recalibration, digest, load_recalibration
 from diffpose.platform.storage import write_bytes
 from diffpose.platform.uncertainty_figures import (
@@ -111,7 +112,7 @@ class Evaluation:
 
 
 def make_lift_fn(
-    store_uri: str, runs: dict[str, str], overrides: dict[str, Any], seed: int
+    store_uri: str, runs: dict[str, str], overrides: dict[str, Any], seed: int, device: str = "cpu"
 ) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Return a stage on rows {"first", "stop", "lengths"}: lifts whole clips with every run."""
     runs_json = json.dumps([runs, overrides])
@@ -134,7 +135,7 @@ def make_lift_fn(
             return result
         seen = read_observations(store, first, stop)
         lengths, seeds = json.loads(row["lengths"]), row_seeds(seed, np.arange(first, stop))
-        for name, (lifter, sampling) in _cached_lifters(runs_json).items():
+        for name, (lifter, sampling) in _cached_lifters(runs_json, device).items():
             lifted = lifter.lift(seen, sampling, seeds, lengths).rows(known)
             fitted = recalibrations[name]
             if f"{CONTEXT}/joint_mm" not in result:  # that of the first run
@@ -146,8 +147,9 @@ def make_lift_fn(
 
 
 @functools.lru_cache(maxsize=1)
-def _cached_lifters(runs_json: str) -> dict[str, tuple[Lifter, SamplingSettings]]:
-    return load_lifters(*json.loads(runs_json))
+def _cached_lifters(runs_json: str, device: str) -> dict[str, tuple[Lifter, SamplingSettings]]:
+    lifters = load_lifters(*json.loads(runs_json))
+    return {name: (own.to(torch.device(device)), how) for name, (own, how) in lifters.items()}
 
 
 def load_lifters(
@@ -166,6 +168,7 @@ def evaluate_runs(
     workers: int | None,
     most_poses: int | None = None,
     keep: str | None = None,
+    gpus: float = 0.0,
 ) -> Evaluation:
     """Lift a split with every run and measure.
 
@@ -179,6 +182,7 @@ def evaluate_runs(
         most_poses: of a larger split, ranges evenly spread over it that hold about so many.
         keep: folder for what is measured, so that an interrupted evaluation goes on; the caller
             removes it when the result is written.
+        gpus: of each of the processes that lift; 0: on CPUs.
 
     Raises:
         StoreError: the split is empty.
@@ -193,6 +197,9 @@ def evaluate_runs(
         )
     # a missing run is said at once, not by a worker's death
     lifters = load_lifters(runs, overrides)
+    imported = [name for name, (own, _) in lifters.items() if isinstance(own, OfficialLifter)]
+    if gpus and imported:
+        raise RunError(f"Imported runs lift on CPUs; leave gpus= out for {', '.join(imported)}.")
     sampling = {name: chosen.model_dump() for name, (_, chosen) in lifters.items()}
     ranges = [
         {"first": first, "stop": stop, "lengths": json.dumps(lengths)}
@@ -208,8 +215,11 @@ def evaluate_runs(
     progress = Progress("evaluate", _n_rows(left) + known, "poses", already=known)
     if left:
         with ray_session(workers):
-            lift = make_lift_fn(store.uri, runs, overrides, seed)
-            for row in run_stages(left, [lift], workers):
+            device = "cuda" if gpus else "cpu"
+            lift = make_lift_fn(store.uri, runs, overrides, seed, device)
+            # On CPUs tasks, whose processes keep what they loaded: they take what CPUs are free.
+            stage = ActorStage(lift, actors_on_gpus("gpus", gpus), gpus) if gpus else lift
+            for row in run_stages(left, [stage], workers):
                 parts.save(int(row["first"]), row)
                 found.append(row)
                 progress.advance(len(row["rows"]))

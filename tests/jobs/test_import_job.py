@@ -128,6 +128,9 @@ def test_an_imported_run_is_evaluated(
     assert "noise" in (run / "evaluation" / "report.html").read_text()
     assert not figures["calibrated"]
 
+    assert evaluate.main([f"run={run}", f"store={small_store}", "gpus=1"]) == 2
+    assert "Imported runs lift on CPUs" in capsys.readouterr().err
+
     # what nobody knows of its errors is measured on poses of one's own
     words = [f"run={run}", f"store={small_store}"]
     assert evaluate.main([*words, "refine=frame"]) == 2

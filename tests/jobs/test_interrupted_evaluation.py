@@ -52,3 +52,11 @@ def test_a_finished_evaluation_leaves_no_parts(
     assert evaluate.main(words) == 0
     assert (tmp_path / "out" / "evaluation.json").is_file()
     assert not (tmp_path / "out" / "parts").exists()
+
+
+def test_gpus_that_are_not_there_are_explained(
+    ray_local: None, small_run: str, small_store: str, tmp_path: Path, capsys
+) -> None:
+    words = [f"run={small_run}", f"store={small_store}", f"output={tmp_path / 'out'}"]
+    assert evaluate.main([*words, "gpus=1"]) == 2
+    assert "gpus=1 asks for more than the cluster's 0 GPUs" in capsys.readouterr().err
