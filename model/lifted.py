@@ -47,12 +47,18 @@ class Lifted:
             self.steps,
         )
 
-    def moved(self, pose_mm: NDArray[np.float32]) -> Lifted:
-        """Return the same hypotheses around another mean, (B, J, 3)."""
+    def moved(self, pose_mm: NDArray[np.float32], root_mm: NDArray[np.float32]) -> Lifted:
+        """Return the same hypotheses around other means (B, J, 3), at other places (B, 3)."""
         way = (pose_mm - self.pose_mm)[:, None]
         hypotheses = self.hypotheses_mm + way
         trajectory = np.concatenate([self.trajectory_mm[:-1], hypotheses[None]])
-        return replace(self, pose_mm=pose_mm, hypotheses_mm=hypotheses, trajectory_mm=trajectory)
+        return replace(
+            self,
+            pose_mm=pose_mm,
+            hypotheses_mm=hypotheses,
+            trajectory_mm=trajectory,
+            root_mm=root_mm,
+        )
 
     def ended(self) -> Lifted:
         """Return the same without the way that led there, which is most of the memory."""

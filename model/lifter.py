@@ -184,14 +184,14 @@ class Lifter:
                 "recalibration holds (diffpose train fits it after the denoiser). Take refine=none."
             )
         whole = lengths if lengths is not None else [len(lifted.pose_mm)]
-        pose_mm = refine(
+        pose_mm, root_mm = refine(
             lifted.pose_mm,
             lifted.root_mm,
             detections.to(torch.device("cpu")),
             self.errors_mm2,
             whole if sampling.refine == "clip" else None,
         )
-        return lifted.moved(pose_mm)
+        return lifted.moved(pose_mm, root_mm)
 
     @torch.inference_mode()
     def views(

@@ -92,8 +92,8 @@ def refine(
     detections: Detections,
     errors_mm2: Array,
     lengths: Sequence[int] | None,
-) -> NDArray[np.float32]:
-    """Return the refined poses (n, J, 3).
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the refined poses (n, J, 3) and where their roots stand, (n, 3).
 
     Args:
         pose_mm: (n, J, 3), the answer.
@@ -132,10 +132,11 @@ def refine(
         _refine(known.rows(slice(i, i + _FRAMES_AT_ONCE)), start[i : i + _FRAMES_AT_ONCE])
         for i in range(0, len(answer), _FRAMES_AT_ONCE)
     ]
-    return np.concatenate(parts).astype(np.float32)
+    poses, roots = zip(*parts, strict=True)
+    return np.concatenate(poses).astype(np.float32), np.concatenate(roots).astype(np.float32)
 
 
-def _refine(known: _Evidence, root_mm: Array) -> Array:
+def _refine(known: _Evidence, root_mm: Array) -> tuple[Array, Array]:
     pose, root = known.answer.copy(), root_mm.copy()
     energy = _energy(known, pose, root)
     for _ in range(N_STEPS):
@@ -154,7 +155,7 @@ def _refine(known: _Evidence, root_mm: Array) -> Array:
                 np.where(better[:, None], stands, best[2]),
             )
         energy, pose, root = best
-    return pose
+    return pose, root
 
 
 def _project(pose: Array, root: Array) -> tuple[Array, Array]:

@@ -137,7 +137,7 @@ def _cases(
             views=[(view.rows(place), context.rows(place)) for view, context in views],
         )
         if refines:  # by the whole clip: as it was measured
-            lifted = lifted.moved(evaluation.methods[name].pose_mm[at][None])
+            lifted = lifted.moved(evaluation.methods[name].pose_mm[at][None], lifted.root_mm)
         truth = store.read("pose_3d", row, row + 1)[0]
         error = np.linalg.norm(lifted.pose_mm[0] - truth, axis=-1).mean()
         cases.append(

@@ -65,7 +65,9 @@ def test_it_is_the_optimum_of_the_posterior() -> None:
     second = first + rng.normal(0, 0.02, (17, 2))
     sigma, weight = rng.uniform(0.002, 0.006, 17), rng.uniform(0.0, 0.5, 17)
     moment = covariance(rng, 50.0)
-    found = refine(answer[None], ROOT_MM, detections(first, sigma, second, weight), moment, None)[0]
+    seen = detections(first, sigma, second, weight)
+    poses, roots = refine(answer[None], ROOT_MM, seen, moment, None)
+    found = poses[0]
 
     lengths = bone_lengths(answer[None], None)[0]
     precision = np.linalg.inv(moment + np.eye(N_VALUES))
@@ -93,6 +95,8 @@ def test_it_is_the_optimum_of_the_posterior() -> None:
     assert moved.max() < 2.0  # of changes of some 40 mm
     assert np.linalg.norm(found - answer, axis=1).mean() > 20
     assert (found[0] == 0).all()
+    assert np.linalg.norm(best.x[N_VALUES:] - roots[0]) < 5.0
+    assert np.linalg.norm(ROOT_MM[0] - roots[0]) > 20
 
 
 def test_a_joint_goes_where_it_is_seen_and_takes_its_company_along() -> None:
@@ -108,7 +112,7 @@ def test_a_joint_goes_where_it_is_seen_and_takes_its_company_along() -> None:
     together[elbow, wrist] = together[wrist, elbow] = 0.95 * alone[elbow, elbow]
 
     def error(moment: Array, joint: int) -> float:
-        found = refine(wrong[None], ROOT_MM, seen, moment, None)[0]
+        found = refine(wrong[None], ROOT_MM, seen, moment, None)[0][0]
         return float(np.linalg.norm(found[joint] - pose[joint]))
 
     assert error(alone, 12) < 12
@@ -125,7 +129,7 @@ def test_two_modes_the_answer_chooses() -> None:
     seen = detections(second, np.full(17, 0.002), first, weight)
     answer = pose.copy()
     answer[16] += [20.0, 10.0, 0.0]
-    found = refine(answer[None], ROOT_MM, seen, np.eye(N_VALUES) * 40.0**2, None)[0]
+    found = refine(answer[None], ROOT_MM, seen, np.eye(N_VALUES) * 40.0**2, None)[0][0]
     assert np.linalg.norm(found[16, :2] - pose[16, :2]) < 8
 
 
@@ -147,7 +151,7 @@ def test_bones_of_unequal_sides_become_more_alike() -> None:
     pose = standing()
     pose[3, 1] += 120  # one shin too long
     blind = detections(rays_of(pose), np.full(17, 1.0))
-    found = refine(pose[None], ROOT_MM, blind, np.eye(N_VALUES) * 60.0**2, None)[0]
+    found = refine(pose[None], ROOT_MM, blind, np.eye(N_VALUES) * 60.0**2, None)[0][0]
 
     def difference(p: Array) -> float:
         shins = [np.linalg.norm(p[a] - p[b]) for a, b in ((3, 2), (6, 5))]
@@ -160,8 +164,9 @@ def test_bones_of_unequal_sides_become_more_alike() -> None:
 def test_what_agrees_stays() -> None:
     pose = standing()
     seen = detections(rays_of(pose), np.full(17, 0.003))
-    found = refine(pose[None], ROOT_MM, seen, np.eye(N_VALUES) * 50.0**2, [1])
+    found, root = refine(pose[None], ROOT_MM, seen, np.eye(N_VALUES) * 50.0**2, [1])
     np.testing.assert_allclose(found[0], pose, atol=0.01)
+    np.testing.assert_allclose(root, ROOT_MM, atol=0.1)
 
 
 def test_second_moment_of_errors() -> None:
