@@ -24,8 +24,8 @@ from diffpose.jobs.ablate import ablate, evaluations
 from diffpose.platform.ablation import AblationSettings
 from diffpose.platform.ablation_tables import Row, markdown, mean_rows
 from diffpose.platform.config import Settings, read_yaml, validate
-from diffpose.platform.evaluation import PROTOCOL
 from diffpose.platform.evaluation_files import CONTEXT
+from diffpose.platform.protocol_figures import protocol
 from diffpose.platform.storage import absolute
 
 CONFIG = "configs/benchmark/open_mocap.yaml"
@@ -109,7 +109,7 @@ def _section(
         "stand on the same context encoders, poses and budget. What is told the heatmaps is also "
         "refined by them, frame by frame. Regions: how often the truth lies "
         "within the 50 % and 90 % ellipsoids, recalibrated on the validation split. "
-        f"{PROTOCOL}. Frames/s: of one thread, context included, medians in turns. "
+        f"{protocol()}. Frames/s: of one thread, context included, medians in turns. "
         f"{os.cpu_count()} CPU cores ({processor()}).",
     ]
     for encoder, part in rows.items():

@@ -31,8 +31,9 @@ from diffpose.platform.ablation_tables import Row, as_json, mean_rows
 from diffpose.platform.checkpoint import has_model, load_config, weights_digest
 from diffpose.platform.config import merged, validate
 from diffpose.platform.errors import DiffPoseError, RunError
-from diffpose.platform.evaluation import PROTOCOL, evaluate_runs, summarise
+from diffpose.platform.evaluation import evaluate_runs, summarise
 from diffpose.platform.evaluation_files import CONTEXT
+from diffpose.platform.protocol_figures import protocol
 from diffpose.platform.ray_session import cluster_cpus, ray_session
 from diffpose.platform.recalibration import digest, load_recalibration
 from diffpose.platform.storage import absolute, exists, join, read_json, write_json
@@ -69,7 +70,7 @@ def ablate(settings: AblationSettings) -> int:
     write_json(join(settings.folder, "ablation.json"), {**figures, "sweeps": sweeps})
     if settings.results:
         write_json(settings.results, figures)
-    print(f"report: {write_report(settings, rows, sweeps, PROTOCOL)}")
+    print(f"report: {write_report(settings, rows, sweeps, protocol())}")
     return 0
 
 

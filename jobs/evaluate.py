@@ -30,11 +30,11 @@ from diffpose.model.sampling import Refine
 from diffpose.platform.checkpoint import CONFIG
 from diffpose.platform.config import Settings, to_yaml
 from diffpose.platform.errors import ConfigError
-from diffpose.platform.evaluation import PROTOCOL, Evaluation, evaluate_runs, summarise, write_poses
+from diffpose.platform.evaluation import Evaluation, evaluate_runs, summarise, write_poses
 from diffpose.platform.evaluation_files import CONTEXT, FIGURES, POSES
 from diffpose.platform.evaluation_report import write_report
 from diffpose.platform.pose_store import PoseStore
-from diffpose.platform.protocol_figures import protocol_figures
+from diffpose.platform.protocol_figures import protocol, protocol_figures
 from diffpose.platform.published_table import check_comparable, grids
 from diffpose.platform.storage import (
     absolute,
@@ -60,6 +60,10 @@ class EvaluateSettings(Settings):
         None,
         description="none, frame or clip: move the poses to where heatmaps and bone lengths want "
         "them; default: the run's own",
+    )
+    root: Literal["subtracted", "predicted"] | None = Field(
+        None,
+        description="predicted: the error of the networks' own root counts; default: the run's own",
     )
     seed: int = Field(0, ge=0, description="of the hypotheses")
     workers: int | None = Field(None, ge=1, description="tasks at once; default: all CPUs")
@@ -97,6 +101,7 @@ def evaluate(settings: EvaluateSettings) -> None:
             ("n_hypotheses", settings.n_hypotheses),
             ("temperature", settings.temperature),
             ("refine", settings.refine),
+            ("root", settings.root),
         )
         if value is not None
     }
@@ -147,7 +152,7 @@ def describe(
         "runs": {name: own if name == first else summarise(evaluation, name) for name in runs},
         "n_poses": len(evaluation.rows),
         "split": settings.split,
-        "protocol": PROTOCOL,
+        "protocol": protocol(settings.root or "subtracted"),
         "seed": settings.seed,
         "n_hypotheses": settings.n_hypotheses or "the run's own",
         "refine": settings.refine or "the run's own",

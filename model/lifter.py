@@ -244,7 +244,8 @@ class Lifter:
             walk = self._walk(start, mu, known, steps, held_mean=sampling.held_mean)
             walks.append(_mirrored_hypotheses(walk, everything) if i == 1 else walk)
         poses = torch.stack(walks).mean(dim=0).cpu() / POSE_SCALE_PER_MM
-        poses = poses - poses[..., ROOT : ROOT + 1, :]
+        if sampling.root == "subtracted":
+            poses = poses - poses[..., ROOT : ROOT + 1, :]
         hypotheses = poses[-1]
         mean = hypotheses.mean(dim=1)
         spread = (hypotheses - mean[:, None]).square().sum(dim=-1).mean(dim=1).sqrt()

@@ -178,7 +178,7 @@ class OfficialLifter(Lifter):
 
         Args:
             observations: detections.
-            sampling: ``refine`` counts: there is nothing to draw.
+            sampling: ``refine`` and ``root`` count: there is nothing to draw.
             seeds: not looked at.
             lengths: frames of the sequences that these are, one after the other; default: one.
             views: what self.views returned for these frames, where it was computed before.
@@ -198,10 +198,13 @@ class OfficialLifter(Lifter):
         start = torch.cat([context.features, context.pose_mm / 1000.0], dim=-1)
         walks = [self.walk(part) for part in torch.split(start, chunk)]
         trajectory = torch.cat(walks, dim=1)[..., 2:] * 1000.0  # (steps, B, J, 3)
-        trajectory = trajectory - trajectory[..., ROOT : ROOT + 1, :]
+        if sampling.root == "subtracted":
+            trajectory = trajectory - trajectory[..., ROOT : ROOT + 1, :]
         pose = trajectory[-1]
         root = detections.translation_mm(pose)
-        context_pose = context.pose_mm - context.pose_mm[:, ROOT : ROOT + 1]
+        context_pose = context.pose_mm
+        if sampling.root == "subtracted":
+            context_pose = context_pose - context_pose[:, ROOT : ROOT + 1]
         lifted = Lifted(
             pose.numpy(),
             np.zeros(pose.shape[:2], np.float32),

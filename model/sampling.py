@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal, TypeAlias
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from torch import Tensor
 
 # Whether, and over what, the answer is moved by map_refinement.
@@ -44,9 +44,23 @@ class SamplingSettings(BaseModel, frozen=True, extra="forbid"):
         "that the run makes on known poses (map_refinement.py). frame: left and right bones are as "
         "long; clip: and the same over the whole sequence, which must be of one person",
     )
+    root: Literal["subtracted", "predicted"] = Field(
+        "subtracted",
+        description="subtracted: what the networks say of the root joint is taken off, it is 0 "
+        "(DiffPose's evaluation); predicted: left in, so that its error counts (MixSTE's)",
+    )
     mirror: bool = Field(
         False, description="lift the mirrored frame as well and take the mean (flip augmentation)"
     )
+
+    @model_validator(mode="after")
+    def _refined_poses_have_their_root_at_0(self) -> SamplingSettings:
+        if self.refine != "none" and self.root == "predicted":
+            raise ValueError(
+                f"refine={self.refine} moves poses whose root is 0; take root=subtracted or "
+                "refine=none"
+            )
+        return self
 
 
 def unrefined(sampling: SamplingSettings) -> SamplingSettings:

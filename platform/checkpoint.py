@@ -30,6 +30,7 @@ from diffpose.model.initial_distribution import DepthPrior, EncoderDepth, Histog
 from diffpose.model.lifter import Lifter
 from diffpose.model.mixture import MixtureSpec
 from diffpose.model.sampling import SamplingSettings
+from diffpose.platform.config import validate
 from diffpose.platform.errors import RunError
 from diffpose.platform.recalibration import load_recalibration
 from diffpose.platform.storage import exists, join, read_bytes, read_json, write_bytes, write_json
@@ -180,9 +181,10 @@ def load_to_sample(run_uri: str, overrides: dict[str, Any]) -> tuple[Lifter, Sam
 
     Raises:
         RunError: see load_lifter; or it shall refine and its errors were never measured.
+        ConfigError: the settings do not go together.
     """
     lifter, sampling, _ = load_lifter(run_uri)
-    chosen = SamplingSettings.model_validate({**sampling.model_dump(), **overrides})
+    chosen = validate(SamplingSettings, {**sampling.model_dump(), **overrides})
     if chosen.refine != "none" and lifter.errors_mm2 is None:
         raise RunError(
             f"refine={chosen.refine} needs the errors of {run_uri!r} on known poses, which nobody "

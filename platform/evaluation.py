@@ -45,12 +45,6 @@ from diffpose.platform.uncertainty_figures import (
     to_columns,
 )
 
-PROTOCOL = (
-    "root-relative (the predicted root is subtracted), camera frame, mm; all 17 joints (the root "
-    "counts with error 0; mpjpe_16_mm leaves it out); plain mean over all poses of the split; "
-    "P-MPJPE after similarity alignment per pose, N-MPJPE after the best scale; MPJVE mm per frame "
-    "within clips; pose = mean of the hypotheses"
-)
 _ROWS_PER_TASK = 512
 
 

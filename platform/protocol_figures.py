@@ -1,4 +1,4 @@
-"""Figures that a data set's own protocol wants beside MPJPE and P-MPJPE."""
+"""What the figures of an evaluation are, and those that a data set's own protocol adds."""
 
 from __future__ import annotations
 
@@ -11,6 +11,21 @@ MPI_PROTOCOL = (
     "MPI-INF-3DHP: PCK strictly below 150 mm and AUC over 0, 5 .. 150 mm (31 thresholds), both in "
     "% over 14 joints (without pelvis, spine, head); MPJPE mm over all 17; valid frames"
 )
+
+_ROOTS = {
+    "subtracted": "the predicted root is subtracted and counts with error 0",
+    "predicted": "the predicted root is left in and its error counts",
+}
+
+
+def protocol(root: str = "subtracted") -> str:
+    """Say in words what the figures of every evaluation are; ``root`` as in SamplingSettings."""
+    return (
+        f"root-relative, camera frame, mm; all 17 joints ({_ROOTS[root]}; mpjpe_16_mm leaves it "
+        "out); plain mean over all poses of the split; P-MPJPE after similarity alignment per "
+        "pose, N-MPJPE after the best scale; MPJVE mm per frame within clips; pose = mean of the "
+        "hypotheses"
+    )
 
 
 def protocol_figures(

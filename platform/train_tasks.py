@@ -101,7 +101,7 @@ class ValidationRows:
         blocks = list(contiguous_ranges(clips, _ROWS_PER_READ))
 
         def read(name: str) -> np.ndarray[Any, Any]:
-            # Block by block: zarr gathers single rows of a sharded array at 75 rows/s, and keeps
+            # Block by block: zarr gathers single rows of a sharded array one at a time, and keeps
             # gigabytes meanwhile.
             parts = [
                 store.read(name, first, stop)[inside - first]

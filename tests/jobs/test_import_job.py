@@ -138,6 +138,13 @@ def test_an_imported_run_is_evaluated(
     assert recalibrate.main([*words, "split=train"]) == 0
     assert "recalibrated on" in capsys.readouterr().out
     free = figures["mpjpe_mm"]
+    assert evaluate.main([*words, "root=predicted", "--json", str(target)]) == 0
+    told = json.loads(target.read_text())
+    (figures,) = told["runs"].values()
+    assert "root is left in and its error counts" in told["protocol"]
+    assert abs(figures["mpjpe_mm"] - free) > 0.1
+    assert evaluate.main([*words, "root=predicted", "refine=frame"]) == 2
+    assert "root=subtracted" in capsys.readouterr().err
     assert evaluate.main([*words, "refine=frame", "--json", str(target)]) == 0
     (figures,) = json.loads(target.read_text())["runs"].values()
     assert figures["calibrated"]
