@@ -8,15 +8,38 @@ import numpy as np
 import pytest
 
 from diffpose.jobs import evaluate
+from diffpose.platform import evaluation
 from diffpose.platform.evaluation import evaluate_runs
 
 pytestmark = pytest.mark.cluster
 RUN = "run"
 
 
-def test_what_was_measured_is_kept(
-    ray_local: None, small_run: str, small_store: str, tmp_path: Path
+def test_figures_do_not_depend_on_how_many_work_and_on_how_much(
+    ray_local: None, small_run: str, small_store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    one = evaluate_runs(small_store, {RUN: small_run}, "test", {}, 0, 1)
+    monkeypatch.setattr(evaluation, "_ROWS_PER_TASK", 20)
+    several = evaluate_runs(small_store, {RUN: small_run}, "test", {}, 0, 2)
+    np.testing.assert_array_equal(one.rows, several.rows)
+    for name, errors in one.methods.items():
+        other = several.methods[name]
+        np.testing.assert_allclose(errors.joint_mm, other.joint_mm, atol=0.01)
+        assert errors.uncertainty is not None
+        assert other.uncertainty is not None
+        np.testing.assert_allclose(
+            errors.uncertainty.sample_mm2, other.uncertainty.sample_mm2, rtol=1e-3, atol=0.1
+        )
+
+
+def test_what_was_measured_is_kept(
+    ray_local: None,
+    small_run: str,
+    small_store: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(evaluation, "_ROWS_PER_TASK", 20)
     keep = tmp_path / "parts"
 
     def measure(seed: int = 0) -> np.ndarray:
@@ -25,7 +48,7 @@ def test_what_was_measured_is_kept(
         return found.methods[RUN].joint_mm
 
     whole = measure()
-    first, *_ = sorted(keep.glob("*.npz"), key=lambda path: int(path.stem))
+    first, _, *_ = sorted(keep.glob("*.npz"), key=lambda path: int(path.stem))
     with np.load(first) as arrays:
         columns = dict(arrays)
     own = len(columns["rows"])
