@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -90,15 +91,18 @@ def benchmark(settings: BenchmarkSettings) -> None:
         f"{trained['heatmap']['epoch']} epochs in their last round. PCK: within 5 % of the height "
         "of the person's box. Coverage: share of truths within the highest-density regions; raw: "
         "the network's own probabilities, shipped: with the shipped temperatures (fitted on other "
-        "films, in training).",
+        "films, in training). In sight: not hidden by the person's own body "
+        "(model/self_occlusion.py).",
         "",
-        "| joints | PCK | wanted | 50 % raw | 50 % shipped | 90 % raw | 90 % shipped |",
-        "|---|---|---|---|---|---|---|",
+        "| joints | PCK | wanted | in sight | PCK of these | 50 % raw | 50 % shipped | 90 % raw "
+        "| 90 % shipped |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, members in GROUPS.items():
         rows = [joints.index(member) for member in members]
         lines.append(
             f"| {name} | {_mean(result['pck'], rows):.3f} | {TARGET.get(name, 0.95):.2f} | "
+            f"{_in_sight(result, rows)} | "
             + " | ".join(
                 f"{100 * _mean(part[key], rows):.1f}"
                 for part in (half, most)
@@ -108,7 +112,7 @@ def benchmark(settings: BenchmarkSettings) -> None:
         )
     every = list(range(len(joints)))
     lines.append(
-        f"| all 17 | {_mean(result['pck'], every):.3f} | | "
+        f"| all 17 | {_mean(result['pck'], every):.3f} | | {_in_sight(result, every)} | "
         + " | ".join(
             f"{100 * _mean(part[key], every):.1f}"
             for part in (half, most)
@@ -118,6 +122,13 @@ def benchmark(settings: BenchmarkSettings) -> None:
     )
     print("\n".join(lines[-8:]))
     replace_section(SECTION, "\n".join(lines) + "\n")
+
+
+def _in_sight(result: dict[str, Any], rows: list[int]) -> str:
+    """Return the share of joints in sight, and how many of these were found."""
+    shares = [result["share_in_sight"][row] for row in rows]
+    found = [result["pck_in_sight"][row] or 0.0 for row in rows]
+    return f"{np.mean(shares):.1%} | {np.average(found, weights=shares):.3f}"
 
 
 def _mean(values: list[float], rows: list[int]) -> float:

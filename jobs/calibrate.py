@@ -119,7 +119,8 @@ def fit(settings: CalibrateSettings, given: Sequence[float] | None = None) -> di
     after = np.array([int(np.abs(TEMPERATURES - t).argmin()) for t in temperature])
     own = np.abs(TEMPERATURES[None] - np.array(given or [1.0])[:, None]).argmin(axis=1)
     before = int(np.abs(TEMPERATURES - 1.0).argmin())
-    error = found[settings.report_split]["error_in_boxes"]
+    near = found[settings.report_split]["error_in_boxes"] <= PCK_THRESHOLD
+    seen = ~found[settings.report_split]["hidden"].astype(bool)
     joints = np.arange(len(JOINT_NAMES))
     return {
         "detector": detector_version(settings.detector),
@@ -139,7 +140,12 @@ def fit(settings: CalibrateSettings, given: Sequence[float] | None = None) -> di
             for level in LEVELS
         },
         "pck_threshold_of_box_height": PCK_THRESHOLD,
-        "pck": (error <= PCK_THRESHOLD).mean(axis=0).tolist(),
+        "pck": near.mean(axis=0).tolist(),
+        # of joints that the person's own body does not hide (model.self_occlusion)
+        "share_in_sight": seen.mean(axis=0).tolist(),
+        "pck_in_sight": [
+            float(n[s].mean()) if s.any() else None for n, s in zip(near.T, seen.T, strict=True)
+        ],
         "joints": list(JOINT_NAMES),
     }
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from diffpose.model import heatmaps as hm
 from diffpose.model.calibration import locate_truth, quantised
 from diffpose.model.camera import project
+from diffpose.model.self_occlusion import hidden_by_own_body
 from diffpose.platform.ray_stages import Row, RowFunction
 from diffpose.preprocessing.detectors.choice import pixel_detector
 from diffpose.preprocessing.detectors.examples import person_boxes
@@ -32,8 +33,9 @@ def make_compare_fn(settings: PreprocessSettings, uris: dict[str, str], every: i
         uris: of the sources.
         every: take each such row.
 
-    The result holds ``denser``, ``own``, ``nll`` (R, 17, K) of model.calibration, and
-    ``error_in_boxes`` (R, 17), the keypoints' distance from the truth over the box's height.
+    The result holds ``denser``, ``own``, ``nll`` (R, 17, K) of model.calibration,
+    ``error_in_boxes`` (R, 17), the keypoints' distance from the truth over the box's height, and
+    ``hidden`` (R, 17), whether the person's own body is before the joint.
     """
     detector = settings.detector
 
@@ -67,9 +69,15 @@ def make_compare_fn(settings: PreprocessSettings, uris: dict[str, str], every: i
             found = locate_truth(heatmaps, crops, truth_px, TEMPERATURES)
             off = np.linalg.norm(keypoints - truth_px, axis=-1) / height[:, None]
             parts.append(
-                {"denser": found.denser, "own": found.own, "nll": found.nll, "error_in_boxes": off}
+                {
+                    "denser": found.denser,
+                    "own": found.own,
+                    "nll": found.nll,
+                    "error_in_boxes": off,
+                    "hidden": hidden_by_own_body(joints_mm),
+                }
             )
-        names = ("denser", "own", "nll", "error_in_boxes")
+        names = ("denser", "own", "nll", "error_in_boxes", "hidden")
         joined = {n: np.concatenate([p[n] for p in parts]) if parts else None for n in names}
         return {"found": joined if parts else None, "rows": sum(len(p["nll"]) for p in parts)}
 
