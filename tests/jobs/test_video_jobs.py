@@ -187,6 +187,8 @@ def test_calibration_changes_the_heatmaps_and_says_what_it_did(
         assert ((after >= 0) & (after <= 1)).all()
         assert abs(after.mean() - wanted) <= abs(before.mean() - wanted) + 0.05
     assert 0 < np.mean(saved["pck"]) <= 1
+    assert all(0 < share <= 1 for share in saved["share_in_sight"])
+    assert 0 < np.mean(saved["pck_in_sight"]) <= 1
     saved["temperature"] = [3.0] * 17
     out.write_text(json.dumps(saved))
     wide = settings(film_folder, tmp_path / "wide", calibration=str(out))
