@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.covariance import ledoit_wolf
 
 from diffpose.model.detections import Detections
 from diffpose.model.skeleton import MIRROR, N_JOINTS, PARENTS, ROOT
@@ -42,9 +43,12 @@ _NEAREST_MM = 100.0
 
 
 def second_moment(errors_mm: NDArray[np.floating]) -> Array:
-    """Return S (48, 48), mm^2, of errors (n, J, 3) of known poses, of the joints but the root."""
+    """Return S (48, 48), mm^2, of errors (n, J, 3) of known poses, of the joints but the root.
+
+    Shrunk towards a sphere as far as n is small (Ledoit & Wolf, J. Multivariate Anal. 88, 2004).
+    """
     flat = np.asarray(errors_mm, dtype=np.float64)[:, MOVING].reshape(len(errors_mm), N_VALUES)
-    moment: Array = flat.T @ flat / len(flat)
+    moment: Array = ledoit_wolf(flat, assume_centered=True)[0]
     return moment
 
 

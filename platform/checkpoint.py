@@ -29,7 +29,7 @@ from diffpose.model.denoiser import Denoiser, DenoiserConfig
 from diffpose.model.initial_distribution import DepthPrior, EncoderDepth, HistogramDepth
 from diffpose.model.lifter import Lifter
 from diffpose.model.mixture import MixtureSpec
-from diffpose.model.sampling import SamplingSettings
+from diffpose.model.sampling import SamplingSettings, unrefined
 from diffpose.platform.config import validate
 from diffpose.platform.errors import RunError
 from diffpose.platform.recalibration import load_recalibration
@@ -160,7 +160,8 @@ def load_lifter(run_uri: str) -> tuple[Lifter, SamplingSettings, dict[str, Any]]
     """Load a whole run: encoder, denoiser, depth prior, errors on known poses.
 
     Returns:
-        The lifter, the sampling settings it was trained with, and the denoiser's config.
+        The lifter, its sampling settings, and the denoiser's config. A run that refines but whose
+        errors could not be measured (too few known poses) does not refine.
 
     Raises:
         RunError: a part is missing, damaged, or encoder and denoiser do not belong together.
@@ -172,8 +173,11 @@ def load_lifter(run_uri: str) -> tuple[Lifter, SamplingSettings, dict[str, Any]]
     else:
         loaded = _load_own(run_uri)
     recalibration = load_recalibration(run_uri)
-    loaded[0].errors_mm2 = None if recalibration is None else recalibration.errors_mm2
-    return loaded
+    lifter, sampling, config = loaded
+    if recalibration is None:
+        return lifter, unrefined(sampling), config
+    lifter.errors_mm2 = recalibration.errors_mm2
+    return lifter, sampling, config
 
 
 def load_to_sample(run_uri: str, overrides: dict[str, Any]) -> tuple[Lifter, SamplingSettings]:

@@ -46,7 +46,7 @@ def recalibrate(
     Returns:
         Whether there is one now: too few poses fit none.
     """
-    _, sampling, _ = load_lifter(run)
+    sampling = SamplingSettings.model_validate(load_lifter(run)[2]["sampling"])
     found = load_recalibration(run)
     if found is not None and found.sampling == sampling and not again:
         return True
@@ -56,6 +56,7 @@ def recalibrate(
         print(
             f"uncertainty: not recalibrated, the {split} split has {len(evaluation.rows)} known "
             f"poses of at least {MIN_POSES}"
+            + ("" if sampling.refine == "none" else "; nor will it refine")
         )
         return False
     answer = evaluation.methods[_RUN]
