@@ -8,7 +8,9 @@ position T maximise
       + sum_j log sum_m pi_jm N(project(p_j + T); u_jm, s_jm^2)        the heatmaps' modes
       - sum_b (|p_b - p_parent(b)| - l_b)^2 / (2 r^2)                   bone lengths
 
-by Gauss-Newton steps, the modes' shares renewed at each (EM). l_b is the mean of left and right in
+by Gauss-Newton steps, the modes' shares renewed at each (EM). Beside its two modes a heatmap has a
+third, wide one of a small share, so that what a detector got wrong altogether pulls little. l_b is
+the mean of left and right in
 the answer itself or, over a sequence of one person, an upper quantile of it: a mean of hypotheses
 has short bones.
 The idea of using both at inference without training is StarPose's (arXiv:2508.02056).
@@ -34,6 +36,9 @@ Array = NDArray[np.float64]
 BONE_SPREAD_MM = 15.0
 LENGTH_QUANTILE = 0.7
 N_STEPS = 5
+# How often a detector's two modes both miss, and how far the joint may then be: 0.06 is 300 mm at 5 m.
+MISS_SHARE = 0.01
+MISS_SPREAD = 0.06
 
 MOVING: NDArray[np.intp] = np.array([j for j in range(N_JOINTS) if j != ROOT])
 N_VALUES = 3 * len(MOVING)  # what S is the second moment of: the moving joints' x, y, z
@@ -74,7 +79,7 @@ def bone_lengths(pose_mm: Array, lengths: Sequence[int] | None) -> Array:
 
 @dataclass(frozen=True)
 class _Evidence:
-    """What n frames are refined by: modes in rays (n, J, 2, ...), lengths (n, 16)."""
+    """What n frames are refined by: modes in rays (n, J, 3, ...), lengths (n, 16)."""
 
     answer: Array
     places: Array
@@ -117,12 +122,12 @@ def refine(
     spread = errors_mm2 + np.eye(N_VALUES)
     if np.linalg.eigvalsh(spread)[0] <= 0:
         raise ValueError("errors_mm2 is not positive definite: no second moment of errors.")
-    modes = np.stack(
-        [detections.first_mode.double().numpy(), detections.second_mode.double().numpy()], axis=2
-    )
+    first = detections.first_mode.double().numpy()
+    modes = np.stack([first, detections.second_mode.double().numpy(), first], axis=2)
+    modes[..., 2, 2] = MISS_SPREAD
     second = detections.second_weight.double().numpy()
     variances = modes[..., 2] ** 2
-    shares = np.stack([1 - second, second], axis=-1).clip(1e-3)
+    shares = np.stack([1 - second, second, np.full_like(second, MISS_SHARE)], axis=-1).clip(1e-3)
     known = _Evidence(
         answer,
         modes[..., :2],
@@ -170,7 +175,7 @@ def _project(pose: Array, root: Array) -> tuple[Array, Array]:
 
 
 def _mode_terms(known: _Evidence, rays: Array) -> tuple[Array, Array]:
-    """Return the ways from the modes, (n, J, 2, 2), and the log terms of the modes, (n, J, 2)."""
+    """Return the ways from the modes, (n, J, 3, 2), and the log terms of the modes, (n, J, 3)."""
     away = rays[:, :, None] - known.places
     return away, known.log_shares - (away**2).sum(axis=-1) / (2 * known.variances)
 
@@ -187,7 +192,7 @@ def _energy(known: _Evidence, pose: Array, root: Array) -> Array:
     away = (pose - known.answer)[:, MOVING].reshape(len(pose), N_VALUES)
     prior = 0.5 * ((away @ known.precision) * away).sum(axis=-1)
     _, terms = _mode_terms(known, _project(pose, root)[1])
-    seen = np.logaddexp(terms[..., 0], terms[..., 1]).sum(axis=-1)
+    seen = np.logaddexp.reduce(terms, axis=-1).sum(axis=-1)
     bones = ((_bones(pose)[1] - known.lengths) ** 2).sum(axis=-1) / (2 * BONE_SPREAD_MM**2)
     energy: Array = prior - seen + bones
     return energy
@@ -202,7 +207,7 @@ def _step(known: _Evidence, pose: Array, root: Array) -> Array:
     # heatmaps: each joint moves with itself and with the root's position
     at, rays = _project(pose, root)
     away, terms = _mode_terms(known, rays)
-    share = np.exp(terms - np.logaddexp(terms[..., 0], terms[..., 1])[..., None])
+    share = np.exp(terms - np.logaddexp.reduce(terms, axis=-1, keepdims=True))
     weight = share / known.variances
     slope = np.zeros((n, N_JOINTS, 2, 3))
     slope[..., 0, 0] = slope[..., 1, 1] = 1 / at[..., 2]

@@ -12,6 +12,8 @@ from diffpose.model.detections import Detections
 from diffpose.model.map_refinement import (
     BONE_SPREAD_MM,
     LENGTH_QUANTILE,
+    MISS_SHARE,
+    MISS_SPREAD,
     N_VALUES,
     bone_lengths,
     refine,
@@ -78,10 +80,11 @@ def test_it_is_the_optimum_of_the_posterior() -> None:
         total = 0.0
         for j in range(17):
             likelihood = 0.0
-            share = np.clip([1 - weight[j], weight[j]], 1e-3, None)
-            for place, part in zip((first[j], second[j]), share, strict=True):
-                squared = ((at[j, :2] / at[j, 2] - place) ** 2).sum() / sigma[j] ** 2
-                likelihood += part * np.exp(-squared / 2) / sigma[j] ** 2
+            share = np.clip([1 - weight[j], weight[j], MISS_SHARE], 1e-3, None)
+            modes = ((first[j], sigma[j]), (second[j], sigma[j]), (first[j], MISS_SPREAD))
+            for (place, wide), part in zip(modes, share, strict=True):
+                squared = ((at[j, :2] / at[j, 2] - place) ** 2).sum() / wide**2
+                likelihood += part * np.exp(-squared / 2) / wide**2
             total -= np.log(likelihood + 1e-300)
             if j:
                 length = np.linalg.norm(pose[j] - pose[PARENTS[j]])
@@ -117,6 +120,15 @@ def test_a_joint_goes_where_it_is_seen_and_takes_its_company_along() -> None:
 
     assert error(alone, 12) < 12
     assert error(together, 13) < 0.5 * error(alone, 13)
+
+
+def test_what_was_detected_far_off_pulls_little() -> None:
+    pose = standing()
+    off = rays_of(pose)
+    off[16, 0] += 0.2  # a metre at 5 m
+    moment = np.eye(N_VALUES) * 40.0**2
+    found = refine(pose[None], ROOT_MM, detections(off, np.full(17, 0.001)), moment, None)[0][0]
+    assert np.linalg.norm(found[16] - pose[16]) < 20
 
 
 def test_two_modes_the_answer_chooses() -> None:
