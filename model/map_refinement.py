@@ -9,11 +9,12 @@ position T maximise
       - sum_b (|p_b - p_parent(b)| - l_b)^2 / (2 r^2)                   bone lengths
 
 by Gauss-Newton steps, the modes' shares renewed at each (EM). Beside its two modes a heatmap has a
-third, wide one of a small share, so that what a detector got wrong altogether pulls little. l_b is
-the mean of left and right in
-the answer itself or, over a sequence of one person, an upper quantile of it: a mean of hypotheses
-has short bones.
-The idea of using both at inference without training is StarPose's (arXiv:2508.02056).
+third, wide one of a small share, so that what a detector got wrong altogether pulls little. The
+first steps see all modes as wide as the answer is uncertain (deterministic annealing), lest a sharp
+mode that the answer misses by more than its width be taken for a wrong one. l_b is the mean of left
+and right in the answer itself or, over a sequence of one person, an upper quantile of it: a mean of
+hypotheses has short bones. The idea of using both at inference without training is StarPose's
+(arXiv:2508.02056).
 
 Axis legend: n frames, J joints. Everything is in mm, root-relative, camera frame.
 """
@@ -21,7 +22,7 @@ Axis legend: n frames, J joints. Everything is in mm, root-relative, camera fram
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +36,9 @@ Array = NDArray[np.float64]
 # Chosen on the open benchmark's validation split (docs/experiments.md).
 BONE_SPREAD_MM = 15.0
 LENGTH_QUANTILE = 0.7
-N_STEPS = 5
-# How often a detector's two modes both miss, and how far the joint may then be: 0.06 is 300 mm at 5 m.
+# Share of the answer's own variance that each step adds to the modes'.
+ANNEALING = (1.0, 0.1, 0.0, 0.0, 0.0)
+# How often both modes of a detector miss, and how far off the joint then is: 300 mm at 5 m.
 MISS_SHARE = 0.01
 MISS_SPREAD = 0.06
 
@@ -84,15 +86,23 @@ class _Evidence:
     answer: Array
     places: Array
     variances: Array
-    log_shares: Array
+    shares: Array
     lengths: Array
     precision: Array
+    own_mm2: Array  # (J,), the answer's variance per coordinate
 
     def rows(self, part: slice) -> _Evidence:
         return _Evidence(
-            self.answer[part], self.places[part], self.variances[part], self.log_shares[part],
-            self.lengths[part], self.precision,
+            self.answer[part], self.places[part], self.variances[part], self.shares[part],
+            self.lengths[part], self.precision, self.own_mm2,
         )  # fmt: skip
+
+    def widened(self, share: float, root: Array) -> _Evidence:
+        """Return the same with a share of the answer's variance added to the modes'."""
+        if share == 0.0:
+            return self
+        own = self.own_mm2 / root[:, None, 2].clip(_NEAREST_MM) ** 2
+        return replace(self, variances=self.variances + share * own[..., None])
 
 
 def refine(
@@ -126,15 +136,16 @@ def refine(
     modes = np.stack([first, detections.second_mode.double().numpy(), first], axis=2)
     modes[..., 2, 2] = MISS_SPREAD
     second = detections.second_weight.double().numpy()
-    variances = modes[..., 2] ** 2
-    shares = np.stack([1 - second, second, np.full_like(second, MISS_SHARE)], axis=-1).clip(1e-3)
+    own_mm2 = np.zeros(N_JOINTS)
+    own_mm2[MOVING] = np.diag(spread).reshape(-1, 3).mean(axis=1)
     known = _Evidence(
         answer,
         modes[..., :2],
-        variances,
-        np.log(shares) - np.log(variances),
+        modes[..., 2] ** 2,
+        np.stack([1 - second, second, np.full_like(second, MISS_SHARE)], axis=-1).clip(1e-3),
         bone_lengths(answer, lengths),
         np.linalg.inv(spread).astype(np.float64),
+        own_mm2,
     )
     start = np.asarray(root_mm, dtype=np.float64)
     parts = [
@@ -147,23 +158,23 @@ def refine(
 
 def _refine(known: _Evidence, root_mm: Array) -> tuple[Array, Array]:
     pose, root = known.answer.copy(), root_mm.copy()
-    energy = _energy(known, pose, root)
-    for _ in range(N_STEPS):
-        step = _step(known, pose, root)
+    for share in ANNEALING:
+        seen = known.widened(share, root)
+        step = _step(seen, pose, root)
         # The best of some lengths: Gauss-Newton may overshoot where a bone is short.
-        best = (energy, pose, root)
+        best = (_energy(seen, pose, root), pose, root)
         for length in _STEP_LENGTHS:
             tried = pose.copy()
             tried[:, MOVING] += length * step[:, MOVING]
             stands = root + length * step[:, ROOT]
-            new = _energy(known, tried, stands)
+            new = _energy(seen, tried, stands)
             better = new < best[0]
             best = (
                 np.where(better, new, best[0]),
                 np.where(better[:, None, None], tried, best[1]),
                 np.where(better[:, None], stands, best[2]),
             )
-        energy, pose, root = best
+        _, pose, root = best
     return pose, root
 
 
@@ -177,7 +188,9 @@ def _project(pose: Array, root: Array) -> tuple[Array, Array]:
 def _mode_terms(known: _Evidence, rays: Array) -> tuple[Array, Array]:
     """Return the ways from the modes, (n, J, 3, 2), and the log terms of the modes, (n, J, 3)."""
     away = rays[:, :, None] - known.places
-    return away, known.log_shares - (away**2).sum(axis=-1) / (2 * known.variances)
+    squared = (away**2).sum(axis=-1)
+    terms = np.log(known.shares / known.variances) - squared / (2 * known.variances)
+    return away, terms
 
 
 def _bones(pose: Array) -> tuple[Array, Array]:
