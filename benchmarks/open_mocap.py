@@ -166,6 +166,8 @@ def _sweep(title: str, sweep: dict[str, Any]) -> str:
         f"{value}: {sum(errors) / len(errors):.2f}" for value, errors in sweep["mpjpe_mm"].items()
     )
     where = f"{sweep['encoder']}, {sweep['recipe']}, {sweep['split']} split"
+    if sweep["most_poses"]:
+        where += f", some {sweep['most_poses']} poses evenly spread"
     return f"{title} ({where}; MPJPE mm): {values}."
 
 

@@ -211,6 +211,7 @@ def _sweep(settings: AblationSettings, title: str, part: SweepSettings) -> dict[
                     {**part.given, part.setting: value},
                     seed,
                     None,
+                    part.most_poses,
                 )
                 saved["values"][str(value)] = summarise(evaluation, recipe)["mpjpe_mm"]
                 write_json(uri, saved)

@@ -32,6 +32,9 @@ class SweepSettings(Settings):
     values: list[Any] = Field(min_length=1, description="of that setting")
     given: dict[str, Any] = Field({}, description="other sampling settings; default: the recipe's")
     split: Split | None = Field(None, description="default: the ablation's")
+    most_poses: int | None = Field(
+        None, ge=1, description="of the split, evenly spread; default: all"
+    )
 
     @model_validator(mode="after")
     def _sampling_that_exists(self) -> SweepSettings:
