@@ -147,8 +147,9 @@ def _evaluate(settings: AblationSettings, encoder: str, seed: int) -> None:
     }
     if not runs:
         return
-    weights = {name: weights_digest(run) for name, run in runs.items()}
-    digests = {name: [weights[name], digest(load_recalibration(run))] for name, run in runs.items()}
+    digests = {
+        name: [weights_digest(run), digest(load_recalibration(run))] for name, run in runs.items()
+    }
     uri = _evaluation_uri(settings, encoder, seed)
     wanted = {"split": settings.split, "digests": digests}
     if not _holds(uri, wanted):
@@ -156,10 +157,10 @@ def _evaluate(settings: AblationSettings, encoder: str, seed: int) -> None:
         figures = {name: summarise(evaluation, name) for name in (CONTEXT, *runs)}
         write_json(uri, {**wanted, "n_poses": len(evaluation.rows), "methods": figures})
     uri = _speed_uri(settings, encoder, seed)
-    if not _holds(uri, {"digests": weights}):
+    if not _holds(uri, {"digests": digests}):
         task: Any = ray.remote(num_cpus=1)(frames_per_s)
         speeds = ray.get(task.remote(settings.store, runs, settings.split, seed))
-        write_json(uri, {"digests": weights, "frames_per_s": speeds})
+        write_json(uri, {"digests": digests, "frames_per_s": speeds})
 
 
 def _holds(uri: str, wanted: dict[str, Any]) -> bool:

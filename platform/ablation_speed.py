@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -41,10 +42,10 @@ def frames_per_s(
     lifters = load_lifters(dict(runs), {})
     encoder, sampling = next(iter(lifters.values()))
     work: dict[str, Callable[[], object]] = {
-        CONTEXT: lambda: encoder.views(seen, sampling, lengths)
+        CONTEXT: partial(encoder.views, seen, sampling, lengths)
     }
     for name, (lifter, own) in lifters.items():
-        work[name] = lambda lifter=lifter, own=own: lifter.lift(seen, own, seeds, lengths)  # type: ignore[misc]
+        work[name] = partial(lifter.lift, seen, own, seeds, lengths)
     seconds: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(_TURNS):
         for name, lift in work.items():
