@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
-from diffpose.model.map_refinement import second_moment
+from diffpose.model.initial_distribution import Observations
+from diffpose.model.map_refinement import refine, second_moment
+from diffpose.model.metrics import mpjpe
 from diffpose.model.recalibration import MIN_POSES, fit_ellipsoids
-from diffpose.model.sampling import SamplingSettings, unrefined
+from diffpose.model.sampling import SamplingSettings
 from diffpose.model.uncertainty import (
     LEVELS,
     Array,
@@ -19,6 +23,8 @@ from diffpose.platform.checkpoint import load_lifter
 from diffpose.platform.clips import Split
 from diffpose.platform.evaluation import Evaluation, evaluate_runs
 from diffpose.platform.evaluation_files import CONTEXT
+from diffpose.platform.observations import read_observations
+from diffpose.platform.pose_store import PoseStore
 from diffpose.platform.recalibration import (
     Recalibration,
     load_recalibration,
@@ -50,8 +56,8 @@ def recalibrate(
     found = load_recalibration(run)
     if found is not None and found.sampling == sampling and not again:
         return True
-    free = unrefined(sampling)
-    evaluation = _evaluate(store, run, seed, split, free)
+    free = {"refine": "none"}
+    evaluation = evaluate_runs(store, {_RUN: run}, split, free, seed, None, most_poses=MOST_POSES)
     if len(evaluation.rows) < MIN_POSES:
         print(
             f"uncertainty: not recalibrated, the {split} split has {len(evaluation.rows)} known "
@@ -59,37 +65,71 @@ def recalibrate(
             + ("" if sampling.refine == "none" else "; nor will it refine")
         )
         return False
-    answer = evaluation.methods[_RUN]
-    errors_mm2 = second_moment(evaluation.truth_mm.astype(np.float64) - answer.pose_mm)
-    fitted = fit(evaluation, free, errors_mm2, split)
-    save_recalibration(run, fitted)
-    if sampling.refine != "none":  # which the errors that were just stored make possible
-        before = float(answer.mpjpe_mm.mean())
-        evaluation = _evaluate(store, run, seed, split, sampling)
-        fitted = fit(evaluation, sampling, errors_mm2, split)
-        save_recalibration(run, fitted)
-        after = float(evaluation.methods[_RUN].mpjpe_mm.mean())
+    truth, poses_mm = evaluation.truth_mm.astype(np.float64), evaluation.methods[_RUN].pose_mm
+    if sampling.refine != "none":
+        poses_mm = refined_by_others(PoseStore.open(store), evaluation, sampling)
+        before, after = (
+            mpjpe(p, truth).mean() for p in (evaluation.methods[_RUN].pose_mm, poses_mm)
+        )
         print(f"refine={sampling.refine}: {before:.2f} -> {after:.2f} mm on the {split} split")
-    print(f"uncertainty: {_describe(evaluation, fitted)}")
+    residual = truth - poses_mm
+    fitted = fit(evaluation, residual, sampling, split)
+    save_recalibration(run, fitted)
+    print(f"uncertainty: {_describe(evaluation, residual, fitted)}")
     return True
 
 
-def _evaluate(
-    store: str, run: str, seed: int, split: Split, sampling: SamplingSettings
-) -> Evaluation:
-    overrides = {"refine": sampling.refine}
-    return evaluate_runs(store, {_RUN: run}, split, overrides, seed, None, most_poses=MOST_POSES)
+def refined_by_others(
+    store: PoseStore, evaluation: Evaluation, sampling: SamplingSettings
+) -> NDArray[np.float32]:
+    """Refine the poses of an evaluation as poses that nobody has measured will be, (n, 17, 3).
+
+    By halves of the recordings, each with the errors of the other: with a pose's own errors among
+    them the refined poses would be better than any others are, and all ellipsoids too small.
+
+    Args:
+        store: that was evaluated.
+        evaluation: of one run, not refined.
+        sampling: ``refine`` counts.
+    """
+    answer = evaluation.methods[_RUN].pose_mm
+    errors = evaluation.truth_mm.astype(np.float64) - answer
+    sources = {clip.clip: clip.source for clip in store.clips()}
+    own = np.array([sources[clip] for clip in evaluation.clips.tolist()])
+    half = np.unique(own, return_inverse=True)[1] % 2
+    ends = np.cumsum(evaluation.stretches)
+    stretches = [slice(end - n, end) for end, n in zip(ends, evaluation.stretches, strict=True)]
+    refined = np.empty_like(answer)
+    for part in np.unique(half):
+        chosen = [s for s in stretches if half[s.start] == part]
+        others = half != part
+        moment = second_moment(errors[others] if others.any() else errors)
+        first = [int(evaluation.rows[s.start]) for s in chosen]
+        lengths = [s.stop - s.start for s in chosen]
+        seen = Observations.joined(
+            [
+                read_observations(store, a, a + n, heatmaps=False)
+                for a, n in zip(first, lengths, strict=True)
+            ]
+        ).detections()
+        poses = np.concatenate([answer[s] for s in chosen])
+        roots = seen.translation_mm(torch.from_numpy(poses)).numpy()
+        whole = lengths if sampling.refine == "clip" else None
+        refined[np.concatenate([np.arange(s.start, s.stop) for s in chosen])] = refine(
+            poses, roots, seen, moment, whole
+        )[0]
+    return refined
 
 
 def fit(
-    evaluation: Evaluation, sampling: SamplingSettings, errors_mm2: Array, split: Split
+    evaluation: Evaluation, residual: Array, sampling: SamplingSettings, split: Split
 ) -> Recalibration:
     """Fit to an evaluation of one run.
 
     Args:
-        evaluation: of one run, with these sampling settings.
+        evaluation: of one run, not refined.
+        residual: (n, 17, 3), truth minus answer, as answers are given: refined if they are.
         sampling: of the hypotheses.
-        errors_mm2: (48, 48), second moment of the errors before any refinement.
         split: which poses these are.
     """
     errors, context = evaluation.methods[_RUN], evaluation.methods[CONTEXT]
@@ -97,7 +137,6 @@ def fit(
     assert measured is not None  # evaluate_runs measures it
     truth = evaluation.truth_mm.astype(np.float64)
     n_hypotheses = int(measured.n_hypotheses[0])
-    residual = truth - errors.pose_mm
     ellipsoids = None
     if n_hypotheses > 1:
         ellipsoids = fit_ellipsoids(unpacked(measured.sample_mm2), residual, n_hypotheses)
@@ -105,7 +144,7 @@ def fit(
         ellipsoids,
         fit_gaussian(residual),
         fit_gaussian(truth - context.pose_mm),
-        errors_mm2,
+        second_moment(truth - errors.pose_mm),
         n_hypotheses,
         sampling,
         len(truth),
@@ -113,12 +152,11 @@ def fit(
     )
 
 
-def _describe(evaluation: Evaluation, fitted: Recalibration) -> str:
+def _describe(evaluation: Evaluation, residual: Array, fitted: Recalibration) -> str:
     head = f"recalibrated on {fitted.n_poses} {fitted.split} poses"
     measured = evaluation.methods[_RUN].uncertainty
     if fitted.ellipsoids is None or measured is None:
         return f"{head}: one answer, the Gaussian of its errors"
-    residual = evaluation.truth_mm.astype(np.float64) - evaluation.methods[_RUN].pose_mm
     covariance = fitted.ellipsoids.covariance(unpacked(measured.sample_mm2))
     after = fitted.ellipsoids.levels(mahalanobis_squared(residual, covariance))
     shares = ", ".join(
