@@ -71,7 +71,10 @@ def recalibrate(
         before, after = (
             mpjpe(p, truth).mean() for p in (evaluation.methods[_RUN].pose_mm, poses_mm)
         )
-        print(f"refine={sampling.refine}: {before:.2f} -> {after:.2f} mm on the {split} split")
+        advice = "" if after < before else "; it does not help here: take refine=none"
+        print(
+            f"refine={sampling.refine}: {before:.2f} -> {after:.2f} mm on the {split} split{advice}"
+        )
     residual = truth - poses_mm
     fitted = fit(evaluation, residual, sampling, split)
     save_recalibration(run, fitted)
