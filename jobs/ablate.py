@@ -196,7 +196,7 @@ def _sweep(settings: AblationSettings, title: str, part: SweepSettings) -> dict[
     found: dict[str, list[float]] = {}
     for seed in settings.seeds:
         run = join(settings.place(encoder, seed), recipe)
-        if encoder not in settings.encoders_now() or not has_model(join(run, "denoiser")):
+        if not has_model(join(run, "denoiser")):
             continue
         uri = join(run, f"sweep_{_slug(title)}.json")
         saved = read_json(uri) if exists(uri) else {}
@@ -205,6 +205,8 @@ def _sweep(settings: AblationSettings, title: str, part: SweepSettings) -> dict[
             saved = {"digest": model, "values": {}}
         for value in part.values:
             if str(value) not in saved["values"]:
+                if encoder not in settings.encoders_now():
+                    continue  # what was measured before is told
                 evaluation = evaluate_runs(
                     settings.store,
                     {recipe: run},
