@@ -122,9 +122,13 @@ def _section(
     for title, table in ablation.tables.items():
         for encoder, recipes in table.items():
             known = {row.name for row in rows.get(encoder, ())}
-            if known.intersection(recipes):
+            missing = [name for name in recipes if name not in known]
+            if len(recipes) - len(missing) > 1:  # one row alone compares nothing
                 lines += ["", f"**{title}** (encoder {encoder})", ""]
                 lines += markdown(rows[encoder], recipes, {**TITLES, **VARIANTS})
+                if missing:
+                    names = "; ".join({**TITLES, **VARIANTS}[name] for name in missing)
+                    lines += ["", f"Not measured yet: {names}."]
     for title, sweep in found["sweeps"].items():
         if sweep["mpjpe_mm"]:
             lines += ["", _sweep(title, sweep)]

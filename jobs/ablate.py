@@ -28,14 +28,13 @@ from diffpose.platform.ablation import AblationSettings, SweepSettings
 from diffpose.platform.ablation_report import write_report
 from diffpose.platform.ablation_speed import frames_per_s
 from diffpose.platform.ablation_tables import Row, as_json, mean_rows
-from diffpose.platform.checkpoint import has_model, load_config, weights_digest
+from diffpose.platform.checkpoint import answer_digests, has_model, load_config
 from diffpose.platform.config import merged, validate
 from diffpose.platform.errors import DiffPoseError, RunError
 from diffpose.platform.evaluation import evaluate_runs, summarise
 from diffpose.platform.evaluation_files import CONTEXT
 from diffpose.platform.protocol_figures import protocol
 from diffpose.platform.ray_session import cluster_cpus, ray_session
-from diffpose.platform.recalibration import digest, load_recalibration
 from diffpose.platform.storage import absolute, exists, join, read_json, write_json
 from diffpose.platform.training_settings import TrainSettings
 from diffpose.preprocessing.pipeline import detect
@@ -147,9 +146,7 @@ def _evaluate(settings: AblationSettings, encoder: str, seed: int) -> None:
     }
     if not runs:
         return
-    digests = {
-        name: [weights_digest(run), digest(load_recalibration(run))] for name, run in runs.items()
-    }
+    digests = {name: answer_digests(run) for name, run in runs.items()}
     uri = _evaluation_uri(settings, encoder, seed)
     wanted = {"split": settings.split, "digests": digests}
     if not _holds(uri, wanted):
@@ -200,7 +197,7 @@ def _sweep(settings: AblationSettings, title: str, part: SweepSettings) -> dict[
             continue
         uri = join(run, f"sweep_{_slug(title)}.json")
         saved = read_json(uri) if exists(uri) else {}
-        model = [weights_digest(run), digest(load_recalibration(run))]
+        model = answer_digests(run)
         if saved.get("digest") != model:
             saved = {"digest": model, "values": {}}
         for value in part.values:

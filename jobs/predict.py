@@ -28,7 +28,7 @@ from pydantic import Field, model_validator
 from diffpose.jobs import command_line
 from diffpose.jobs.preprocess import print_summary, with_absolute_uris
 from diffpose.model.sampling import Refine
-from diffpose.platform.checkpoint import load_to_sample, weights_digest
+from diffpose.platform.checkpoint import answer_digests, load_to_sample
 from diffpose.platform.config import Settings, validate
 from diffpose.platform.errors import SourceError
 from diffpose.platform.pose_store import PoseStore
@@ -36,7 +36,6 @@ from diffpose.platform.prediction import file_names, make_predict_fn, people_of
 from diffpose.platform.progress import Progress
 from diffpose.platform.ray_session import ray_session
 from diffpose.platform.ray_stages import run_stages
-from diffpose.platform.recalibration import digest, load_recalibration
 from diffpose.platform.storage import absolute, exists, join, read_json
 from diffpose.preprocessing.detectors.bundled import BundledSettings
 from diffpose.preprocessing.detectors.choice import DetectorSettings
@@ -136,8 +135,7 @@ def predict(settings: PredictSettings) -> int:
                 f"Nobody could be followed in {settings.video or settings.keypoints!r}. {reasons}"
             )
         question = json.dumps(
-            {"weights": weights_digest(run), "sampling": sampling.model_dump(),
-             "seed": settings.seed, "uncertainty": digest(load_recalibration(run))},
+            {"run": answer_digests(run), "sampling": sampling.model_dump(), "seed": settings.seed},
             sort_keys=True,
         )  # fmt: skip
         rows = [

@@ -30,6 +30,7 @@ from sklearn.covariance import ledoit_wolf
 
 from diffpose.model.detections import Detections
 from diffpose.model.skeleton import MIRROR, N_JOINTS, PARENTS, ROOT
+from diffpose.model.uncertainty import MOVING
 
 Array = NDArray[np.float64]
 
@@ -42,7 +43,6 @@ ANNEALING = (1.0, 0.1, 0.0, 0.0, 0.0)
 MISS_SHARE = 0.01
 MISS_SPREAD = 0.06
 
-MOVING: NDArray[np.intp] = np.array([j for j in range(N_JOINTS) if j != ROOT])
 N_VALUES = 3 * len(MOVING)  # what S is the second moment of: the moving joints' x, y, z
 _FRAMES_AT_ONCE = 256
 _STEP_LENGTHS = (1.0, 0.5, 0.25)

@@ -32,7 +32,7 @@ from diffpose.model.mixture import MixtureSpec
 from diffpose.model.sampling import SamplingSettings, unrefined
 from diffpose.platform.config import validate
 from diffpose.platform.errors import RunError
-from diffpose.platform.recalibration import load_recalibration
+from diffpose.platform.recalibration import digest, load_recalibration
 from diffpose.platform.storage import exists, join, read_bytes, read_json, write_bytes, write_json
 
 FORMAT = 1
@@ -131,6 +131,15 @@ def weights_digest(run_uri: str) -> str:
     for part in ("encoder", "denoiser"):
         digest.update(_read_weights(join(run_uri, part)))
     return digest.hexdigest()[:16]
+
+
+def answer_digests(run_uri: str) -> list[str]:
+    """Return what a run's answers depend on besides sampling: digests of weights and recalibration.
+
+    Raises:
+        RunError: the run has no trained model, or its recalibration is damaged.
+    """
+    return [weights_digest(run_uri), digest(load_recalibration(run_uri))]
 
 
 def depth_to_json(depth: DepthPrior) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from diffpose.model.official_lifter import OfficialLifter
 from diffpose.model.protocols import mpjve, n_mpjpe
 from diffpose.model.sampling import SamplingSettings
 from diffpose.model.uncertainty import MOVING
-from diffpose.platform.checkpoint import load_to_sample, weights_digest
+from diffpose.platform.checkpoint import answer_digests, load_to_sample
 from diffpose.platform.clips import Clip
 from diffpose.platform.errors import RunError, StoreError
 from diffpose.platform.evaluation_files import CONTEXT
@@ -34,7 +34,7 @@ from diffpose.platform.pose_store import PoseStore, whole_clips
 from diffpose.platform.progress import Progress
 from diffpose.platform.ray_session import ray_session
 from diffpose.platform.ray_stages import ActorStage, actors_on_gpus, run_stages
-from diffpose.platform.recalibration import Recalibration, digest, load_recalibration
+from diffpose.platform.recalibration import Recalibration, load_recalibration
 from diffpose.platform.storage import write_bytes
 from diffpose.platform.uncertainty_figures import (
     PoseUncertainty,
@@ -233,16 +233,13 @@ def _question(
     clips: Sequence[Clip],
 ) -> dict[str, Any]:
     """Say what the measurements depend on."""
-    models = {
-        name: [weights_digest(run), digest(load_recalibration(run))] for name, run in runs.items()
-    }
     rows = [[clip.clip, clip.first_row, clip.n_rows] for clip in clips]
     return {
         "store": store.uri,
         "rows": hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
         "rows_per_task": _ROWS_PER_TASK,
         "split": split,
-        "models": models,
+        "models": {name: answer_digests(run) for name, run in runs.items()},
         "sampling": sampling,
         "seed": seed,
     }

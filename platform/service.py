@@ -162,14 +162,12 @@ class PoseApi:
     def __init__(self, lifter: DeploymentHandle[PoseLifter], run_uri: str) -> None:
         self.lifter = lifter
         self.run = run_uri
+        self.can_refine: bool | None = None  # asked once, with the first request that wants it
 
     @app.post("/v1/lift")
     async def lift(self, request: LiftRequest) -> LiftResponse:
         """Lift 2D keypoints to 3D poses with their uncertainty."""
-        if (
-            request.refine not in (None, "none")
-            and not (await self.lifter.describe.remote())["can_refine"]
-        ):
+        if request.refine not in (None, "none") and not await self._refines():
             raise HTTPException(
                 422,
                 f"refine={request.refine!r} needs the errors of this run on known poses, which "
@@ -194,6 +192,11 @@ class PoseApi:
             n_hypotheses=answer.hypotheses_mm.shape[1],
             model=self.run,
         )
+
+    async def _refines(self) -> bool:
+        if self.can_refine is None:
+            self.can_refine = bool((await self.lifter.describe.remote())["can_refine"])
+        return self.can_refine
 
     @app.get("/healthz")
     async def healthz(self) -> dict[str, Any]:
