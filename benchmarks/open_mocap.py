@@ -123,7 +123,7 @@ def _section(
         for encoder, recipes in table.items():
             known = {row.name for row in rows.get(encoder, ())}
             missing = [name for name in recipes if name not in known]
-            if len(recipes) - len(missing) > 1:  # one row alone compares nothing
+            if len(recipes) - len(missing) > 1 or len(recipes) == 1:  # one of many compares nothing
                 lines += ["", f"**{title}** (encoder {encoder})", ""]
                 lines += markdown(rows[encoder], recipes, {**TITLES, **VARIANTS})
                 if missing:

@@ -34,7 +34,7 @@ def write_report(
     for i, (title, table) in enumerate(settings.tables.items()):
         for encoder, recipes in table.items():
             known = rows.get(encoder, ())
-            if any(row.name in recipes for row in known):
+            if sum(row.name in recipes for row in known) > 1 or len(recipes) == 1:
                 named = f"{title} (encoder {encoder})"
                 parts.append(section(named, known, [CONTEXT, *recipes], f"table-{i}-{encoder}"))
     for i, (title, sweep) in enumerate(sweeps.items()):

@@ -17,6 +17,7 @@ from diffpose.model.uncertainty import (
     coverage,
     fit_gaussian,
     mahalanobis_squared,
+    uncalibrated,
     unpacked,
 )
 from diffpose.platform.checkpoint import load_lifter
@@ -160,10 +161,13 @@ def _describe(evaluation: Evaluation, residual: Array, fitted: Recalibration) ->
     measured = evaluation.methods[_RUN].uncertainty
     if fitted.ellipsoids is None or measured is None:
         return f"{head}: one answer, the Gaussian of its errors"
-    covariance = fitted.ellipsoids.covariance(unpacked(measured.sample_mm2))
-    after = fitted.ellipsoids.levels(mahalanobis_squared(residual, covariance))
+    sample = unpacked(measured.sample_mm2)
+    before, after = (
+        claim.levels(mahalanobis_squared(residual, claim.covariance(sample)))
+        for claim in (uncalibrated(fitted.n_hypotheses), fitted.ellipsoids)
+    )
     shares = ", ".join(
-        f"{level:.0%} ellipsoids held {coverage(measured.level_before, level):.0%}, "
+        f"{level:.0%} ellipsoids held {coverage(before, level):.0%}, "
         f"hold {coverage(after, level):.0%}"
         for level in LEVELS
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,14 +22,17 @@ from diffpose.jobs.train import train
 from diffpose.model.energy_score import hypotheses_score
 from diffpose.model.lifter import row_seeds
 from diffpose.model.metrics import mpjpe
+from diffpose.model.sampling import SamplingSettings
 from diffpose.model.uncertainty import mahalanobis_squared
 from diffpose.platform.checkpoint import load_denoiser, load_encoder, load_lifter
 from diffpose.platform.clips import read_clips, write_clips
 from diffpose.platform.config import validate
 from diffpose.platform.errors import RunError, StoreError
+from diffpose.platform.evaluation import evaluate_runs
 from diffpose.platform.observations import read_observations
 from diffpose.platform.pose_store import PoseStore
 from diffpose.platform.recalibration import load_recalibration, predict_uncertainty
+from diffpose.platform.recalibration_stage import refined_by_others
 from diffpose.platform.training import error_of_ours
 from diffpose.platform.training_settings import TrainSettings
 
@@ -119,6 +123,23 @@ def test_a_run_that_refines_is_recalibrated_for_it(
     np.testing.assert_allclose(fitted.errors_mm2, original.errors_mm2)
     refined, free = (np.trace(f.answer_covariance_mm2.sum(axis=0)) for f in (fitted, original))
     assert abs(refined / free - 1) > 0.001
+
+
+def test_poses_are_refined_with_the_errors_of_other_recordings(
+    ray_local: None, small_run: str, small_store: str
+) -> None:
+    found = evaluate_runs(small_store, {"run": small_run}, "test", {}, 0, None)
+    store = PoseStore.open(small_store)
+    sources = {clip.clip: clip.source for clip in store.clips("test")}
+    assert len(set(sources.values())) > 1
+    one = np.array([sources[clip] == min(sources.values()) for clip in found.clips])
+    sampling = SamplingSettings(refine="clip")
+    before = refined_by_others(store, found, sampling)
+    # other errors of the poses of one recording, whose answers stay
+    truth = np.where(one[:, None, None], 3 * found.truth_mm, found.truth_mm)
+    after = refined_by_others(store, replace(found, truth_mm=truth), sampling)
+    np.testing.assert_allclose(after[one], before[one])
+    assert np.abs(after[~one] - before[~one]).max() > 1
 
 
 def test_a_finished_run_is_not_trained_again(

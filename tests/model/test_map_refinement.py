@@ -7,6 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from standing import standing
 
 from diffpose.model.detections import Detections
 from diffpose.model.map_refinement import (
@@ -24,15 +25,6 @@ from diffpose.model.skeleton import MIRROR, PARENTS
 Array = NDArray[np.float64]
 ROOT_MM = np.array([[200.0, -100.0, 5000.0]])
 PELVIS_TO_HEAD = [7, 8, 9, 10]
-
-
-def standing() -> Array:
-    """A symmetric person, (17, 3)."""
-    side = [(130, 0, 0), (140, 420, 20), (150, 860, 40)]
-    arm = [(150, -460, 0), (200, -200, 30), (220, 40, -40)]
-    spine = [(0, -230, 0), (0, -460, 10), (0, -560, -40), (0, -680, 0)]
-    mirrored = [[(-x, y, z) for x, y, z in part] for part in (side, arm)]
-    return np.array([(0, 0, 0), *mirrored[0], *side, *spine, *arm, *mirrored[1]], dtype=float)
 
 
 def rays_of(pose: Array) -> Array:

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from standing import standing
 
 from diffpose.model.self_occlusion import hidden_by_own_body
 from diffpose.model.skeleton import JOINT_NAMES
 
 AT = np.array([0.0, 0.0, 4500.0])
-
-
-def standing() -> NDArray[np.float64]:
-    """Arms hanging, facing the camera; (17, 3)."""
-    side = [(130, 0, 0), (140, 420, 0), (150, 860, 0)]
-    arm = [(190, -460, 0), (260, -200, 0), (290, 40, 0)]
-    spine = [(0, -230, 0), (0, -460, 0), (0, -560, -60), (0, -680, 0)]
-    right = [[(-x, y, z) for x, y, z in part] for part in (side, arm)]
-    return np.array([(0, 0, 0), *right[0], *side, *spine, *arm, *right[1]], dtype=float)
 
 
 def hidden(pose: NDArray[np.float64]) -> set[str]:
