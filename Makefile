@@ -23,7 +23,7 @@ lint: $(INSTALLED)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-# Two processes: one for all that needs Ray, one for the rest.
+# Two processes; tests that share stores run in one (tests/conftest.py).
 test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup
 

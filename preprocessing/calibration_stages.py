@@ -20,7 +20,8 @@ from diffpose.preprocessing.detectors.recorded import RecordedSettings
 from diffpose.preprocessing.detectors.simulated import SimulatedDetectorSettings
 from diffpose.preprocessing.plan import Span
 from diffpose.preprocessing.settings import PreprocessSettings
-from diffpose.preprocessing.videos.sidecar import read_sidecar, read_truth
+from diffpose.preprocessing.video_stages import straightened
+from diffpose.preprocessing.videos.sidecar import Sidecar, read_sidecar, read_truth
 
 TEMPERATURES = np.geomspace(0.4, 4.0, 41)
 
@@ -43,6 +44,7 @@ def make_compare_fn(settings: PreprocessSettings, uris: dict[str, str], every: i
         torch.set_num_threads(1)
         span = Span.model_validate_json(row["span"])
         errors = json.loads(row["errors"])
+        bent = json.loads(row.get("bent", "{}"))
         parts: list[dict[str, NDArray[Any]]] = []
         for clip in span.clips:
             if clip.clip in errors:
@@ -59,6 +61,8 @@ def make_compare_fn(settings: PreprocessSettings, uris: dict[str, str], every: i
                 heatmaps, crops = pixel_detector(detector, "cpu").detect(
                     row["pixels"][known], row["windows"][known]
                 )
+                if clip.clip in bent:  # truth_px below is of a straight lens, as in a store
+                    crops = straightened(crops, Sidecar.model_validate_json(bent[clip.clip]))
             joints_mm = (
                 row["arrays"]["pose_3d"][known] + row["arrays"]["root_position"][known, None]
             )
@@ -94,7 +98,7 @@ def _box_heights(
         sidecar = read_sidecar(uri)
         truth = read_truth(uri, sidecar)
         if truth is not None and truth.boxes_px is not None and sidecar.intrinsics_px is not None:
-            joints = project(truth.joints_mm.astype(np.float64), np.array(sidecar.intrinsics_px))
+            joints = sidecar.project_px(truth.joints_mm)
             boxes = person_boxes(truth, joints)[:, np.maximum(truth.at(times), 0)]
             middle = (low + high) / 2
             off = np.linalg.norm((boxes[..., :2] + boxes[..., 2:]) / 2 - middle, axis=-1)

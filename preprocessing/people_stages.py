@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffpose.model.camera import project
 from diffpose.platform.clips import Clip, Split, clip_id
 from diffpose.platform.errors import DiffPoseError, SourceError
 from diffpose.platform.ray_stages import Row, RowFunction
@@ -34,7 +33,7 @@ from diffpose.preprocessing.videos.decode import (
     keyframe_segments,
 )
 from diffpose.preprocessing.videos.settings import VideoSource
-from diffpose.preprocessing.videos.sidecar import read_sidecar, read_truth
+from diffpose.preprocessing.videos.sidecar import Sidecar, Truth, read_sidecar, read_truth
 from diffpose.preprocessing.videos.track_files import FOLDER, VideoTracks, digest, write_tracks
 from diffpose.preprocessing.videos.tracking import Track, link, thinned
 
@@ -217,7 +216,7 @@ def _tracks_of(
                 f"{uri} has no sidecar with intrinsics_px and truth, which people.finder=sidecar "
                 "takes the boxes from. Use people.finder=bundled or rtdetr."
             )
-        looks, boxes = _true_boxes(truth, np.array(sidecar.intrinsics_px), times)
+        looks, boxes = _true_boxes(truth, sidecar, times)
     # people are followed through all frames, and kept in the chosen ones
     followed = link(
         times,
@@ -285,12 +284,11 @@ def _joined(
 
 
 def _true_boxes(
-    truth: Any, intrinsics: NDArray[np.float64], times: NDArray[np.float64]
+    truth: Truth, sidecar: Sidecar, times: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], list[NDArray[np.floating]]]:
     from diffpose.preprocessing.detectors.examples import person_boxes
 
-    joints = project(truth.joints_mm.astype(np.float64), intrinsics)
-    boxes = person_boxes(truth, joints)
+    boxes = person_boxes(truth, sidecar.project_px(truth.joints_mm))
     moments = truth.at(times)
     looks, found = [], []
     for frame in np.flatnonzero(moments >= 0):

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from diffpose.model import heatmaps as hm
 from diffpose.model.calibration import quantised
-from diffpose.model.camera import project
 from diffpose.platform.clips import Clip
 from diffpose.platform.errors import DiffPoseError, SourceError
 from diffpose.platform.ray_stages import Row, RowFunction
@@ -107,7 +106,7 @@ def make_pixel_detect_fn(
             rows = slice(first, first + clip.n_rows)
             found, crops = detector.detect(row["pixels"][rows], row["windows"][rows])
             if clip.clip in bent:
-                crops = _straightened(crops, Sidecar.model_validate_json(bent[clip.clip]))
+                crops = straightened(crops, Sidecar.model_validate_json(bent[clip.clip]))
             fill_rows(arrays, span, clip, summary_of(quantised(found, temperature), crops))
         for clip in span.clips:
             if clip.clip in errors:
@@ -137,7 +136,7 @@ def make_recorded_fn(settings: PreprocessSettings, uris: dict[str, str]) -> RowF
                 recording = recording_of(detector, uri)
                 keypoints, confidence = recording.along(frames, boxes)
                 heatmaps, crops = recorded_heatmaps(keypoints, confidence, boxes, detector)
-                crops = _straightened(crops, read_sidecar(uri))
+                crops = straightened(crops, read_sidecar(uri))
             except DiffPoseError as error:
                 errors[clip.clip] = str(error)
                 continue
@@ -147,7 +146,7 @@ def make_recorded_fn(settings: PreprocessSettings, uris: dict[str, str]) -> RowF
     return draw
 
 
-def _straightened(crops: NDArray[np.float32], sidecar: Sidecar) -> NDArray[np.float32]:
+def straightened(crops: NDArray[np.float32], sidecar: Sidecar) -> NDArray[np.float32]:
     """Return crops as a lens without distortion would have them, where the sidecar tells of one."""
     lens = sidecar.lens
     if lens is None:
@@ -249,7 +248,8 @@ def _known(
     truth = read_truth(uri, sidecar)
     known: dict[str, Any] = {"camera": np.tile(intrinsics, (clip.n_rows, 1)), "timestamp_s": times}
     if truth is not None:
-        joints_mm = _true_joints(truth, times, intrinsics, boxes)
+        seen = sidecar.model_copy(update={"intrinsics_px": tuple(intrinsics.tolist())})
+        joints_mm = _true_joints(truth, times, seen, boxes)
         known["root_position"] = joints_mm[:, 0]
         known["pose_3d"] = joints_mm - joints_mm[:, :1]
     return known
@@ -258,7 +258,7 @@ def _known(
 def _true_joints(
     truth: Truth,
     times: NDArray[np.float64],
-    intrinsics: NDArray[np.float64],
+    sidecar: Sidecar,
     boxes: NDArray[np.float32],
 ) -> NDArray[np.float32]:
     """Return the joints (R, 17, 3) of the person whom the boxes follow; NaN where unknown.
@@ -268,7 +268,7 @@ def _true_joints(
     moments = truth.at(times)
     joints = truth.joints_mm[:, np.maximum(moments, 0)].copy()  # (P, R, 17, 3)
     joints[:, moments < 0] = np.nan
-    pixels = project(joints.astype(np.float64), intrinsics)
+    pixels = sidecar.project_px(joints)
     middle = (pixels.min(axis=2) + pixels.max(axis=2)) / 2
     size = np.maximum(boxes[:, 3] - boxes[:, 1], 1.0)
     off = np.linalg.norm(middle - (boxes[:, :2] + boxes[:, 2:]) / 2, axis=-1) / size

@@ -13,13 +13,19 @@ os.environ["RAY_ADDRESS"] = "local"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 
+# Stores, films and runs that tests of several files share.
+SHARED = {"small_store", "small_run", "film_folder"}
+
+
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what needs Ray in one process: its sessions and stores are made once."""
+    """Keep what shares stores in one process, that they are made once; else a file's Ray tests."""
     for item in items:
-        needs_ray = "ray_local" in getattr(item, "fixturenames", ())
-        if needs_ray or item.get_closest_marker("cluster"):
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & SHARED:
             item.add_marker(pytest.mark.xdist_group("ray"))
+        elif "ray_local" in fixtures or item.get_closest_marker("cluster"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 ACTIONS = ("walking", "waving", "squatting", "turning")

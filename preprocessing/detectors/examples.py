@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from diffpose.model.camera import project
 from diffpose.platform.detector_examples import CROP_PADDING, CROP_SIZE, FRAME_SIDE, Examples
 from diffpose.platform.errors import SourceError
 from diffpose.preprocessing.videos.cut import cut_windows
@@ -32,7 +31,7 @@ def examples_of_film(uri: str, per_second: float, first: int = 0) -> Examples:
     if truth is None or sidecar.intrinsics_px is None:
         raise SourceError(f"{uri} has no sidecar with intrinsics_px and truth; diffpose render "
                           "writes films that do.")  # fmt: skip
-    joints_px = project(truth.joints_mm.astype(np.float64), np.array(sidecar.intrinsics_px))
+    joints_px = sidecar.project_px(truth.joints_mm)
     boxes = person_boxes(truth, joints_px)
     crops, joints, crop_boxes, frames, frame_boxes = [], [], [], [], []
     next_s, taken = -np.inf, 0

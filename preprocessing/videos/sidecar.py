@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
+from diffpose.model.camera import project
 from diffpose.model.lens import Lens
 from diffpose.model.skeleton import N_JOINTS
 from diffpose.platform.clips import Split
@@ -58,6 +59,20 @@ class Sidecar(Settings):
             return None
         fx, fy, cx, cy = self.intrinsics_px
         return Lens((fx, fy), (cx, cy), self.distortion[:3], self.distortion[3:])
+
+    def project_px(self, points_mm: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return where the film shows points of the camera frame, (..., 3) to (..., 2), px.
+
+        Distortion included, unlike in a store, whose keypoints are those of a straight lens.
+        ``intrinsics_px`` must be known.
+        """
+        if self.intrinsics_px is None:
+            raise ValueError("the film's intrinsics_px are not known")
+        points = points_mm.astype(np.float64)
+        lens = self.lens
+        return (
+            project(points, np.array(self.intrinsics_px)) if lens is None else lens.project(points)
+        )
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,16 +12,29 @@ from films import write_film
 from human36m_files import world_poses, write_human36m
 
 from diffpose.jobs import human36m_videos
+from diffpose.model.camera import project
 from diffpose.platform.clips import Clip
+from diffpose.platform.config import validate
 from diffpose.platform.errors import SourceError
+from diffpose.preprocessing.calibration_stages import make_compare_fn
 from diffpose.preprocessing.datasets.human36m import KEPT
 from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS, PLACES
 from diffpose.preprocessing.datasets.human36m_videos import write_sidecars
+from diffpose.preprocessing.detect_stages import blank_arrays
 from diffpose.preprocessing.detectors.bundled import BundledSettings
+from diffpose.preprocessing.detectors.choice import pixel_detector
+from diffpose.preprocessing.detectors.examples import examples_of_film
 from diffpose.preprocessing.plan import Span
+from diffpose.preprocessing.settings import PreprocessSettings
 from diffpose.preprocessing.video_stages import make_pixel_detect_fn
 from diffpose.preprocessing.videos.decode import named_videos
-from diffpose.preprocessing.videos.sidecar import Sidecar, read_sidecar, read_truth
+from diffpose.preprocessing.videos.sidecar import (
+    Sidecar,
+    Truth,
+    read_sidecar,
+    read_truth,
+    write_truth,
+)
 
 NAMES = ("S1/Videos/Directions 1.54138969.mp4", "S1/Videos/WalkingDog 1.58860488.mp4",
          "S9/Videos/Walking.60457274.mp4", "S11/Videos/Directions.54138969.mp4",
@@ -89,29 +103,69 @@ def test_crops_are_straightened_to_a_pixel_or_two() -> None:
         assert np.median(left) < 0.5 * np.median(before)
 
 
-def test_detections_move_with_their_crops() -> None:
-    lens = CAMERAS[0].lens
-    fx, fy, cx, cy = lens.pinhole.tolist()
-    told = Sidecar(intrinsics_px=(fx, fy, cx, cy), distortion=(*lens.radial, *lens.tangential))
+LENS = CAMERAS[0].lens
+FX, FY, CX, CY = LENS.pinhole.tolist()
+TOLD = Sidecar(intrinsics_px=(FX, FY, CX, CY), distortion=(*LENS.radial, *LENS.tangential))
+
+
+def bent_span() -> dict[str, Any]:
+    """A span of two frames of noise, in a corner of the image, where the lens bends."""
     clip = Clip(clip="a", source="a.mp4", subject="S9", action="Walking", camera="54138969",
                 split="test", fps=50, width=1000, height=1002, first_frame=0, first_row=0,
                 n_rows=2)  # fmt: skip
     span = Span(span=0, first_row=0, n_rows=2, clips=[clip])
-    detect = make_pixel_detect_fn(BundledSettings(), np.ones(17), "cpu")
-    from diffpose.preprocessing.detect_stages import blank_arrays
-    from diffpose.preprocessing.detectors.choice import pixel_detector
-
     rows, columns = pixel_detector(BundledSettings(), "cpu").input_size
     pixels = np.random.default_rng(1).integers(0, 255, (2, rows, columns, 3), dtype=np.uint8)
     scale = 500 / rows
-    row = {
+    return {
         "span": span.model_dump_json(), "errors": "{}", "arrays": blank_arrays(span),
         "pixels": pixels, "windows": np.array([[60, 40, scale, scale]] * 2, np.float32),
     }  # fmt: skip
+
+
+def test_detections_move_with_their_crops() -> None:
+    detect = make_pixel_detect_fn(BundledSettings(), np.ones(17), "cpu")
+    row = bent_span()
     plain = detect(row)["arrays"]
-    moved = detect({**row, "bent": json.dumps({"a": told.model_dump_json()})})["arrays"]
+    moved = detect({**row, "bent": json.dumps({"a": TOLD.model_dump_json()})})["arrays"]
     np.testing.assert_array_equal(plain["heatmaps"], moved["heatmaps"])
     apart = np.abs(moved["keypoints_2d"] - plain["keypoints_2d"]).max()
     assert apart > 3
-    off = moved["keypoints_2d"] - lens.straightened(plain["keypoints_2d"])
+    off = moved["keypoints_2d"] - LENS.straightened(plain["keypoints_2d"])
     assert np.abs(off).max() < 0.6 * apart
+
+
+def test_calibration_compares_straight_detections_with_straight_truth(tmp_path: Path) -> None:
+    row = {**bent_span(), "bent": json.dumps({"a": TOLD.model_dump_json()})}
+    found = make_pixel_detect_fn(BundledSettings(), np.ones(17), "cpu")(row)["arrays"]
+    # a truth that projects, by a lens that does not bend, onto what was detected
+    joints = np.concatenate([(found["keypoints_2d"] - [CX, CY]) / [FX, FY], np.ones((2, 17, 1))], 2)
+    row["arrays"] = {
+        **row["arrays"], "pose_3d": 4000.0 * (joints - joints[:, :1]),
+        "root_position": 4000.0 * joints[:, 0], "camera": np.tile([FX, FY, CX, CY], (2, 1)),
+    }  # fmt: skip
+    recipe = {"store": "unused", "detector": {"kind": "bundled"},
+              "source": {"kind": "videos", "uri": str(tmp_path)}}  # fmt: skip
+    settings = validate(PreprocessSettings, recipe)
+    compare = make_compare_fn(settings, {"a.mp4": str(tmp_path / "a.mp4")}, 1)
+    assert np.abs(compare(row)["found"]["error_in_boxes"]).max() < 1e-4
+    assert np.abs(compare({**row, "bent": "{}"})["found"]["error_in_boxes"]).max() > 0.005
+
+
+def test_training_examples_lie_where_the_lens_shows_them(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "a.mp4", 3, (1002, 1000), fps=50)
+    standing = np.array([-900.0, -900.0, 4000.0]) + np.random.default_rng(2).normal(
+        0, 300, (1, 3, 17, 3)
+    )
+    write_truth(str(film), TOLD, Truth(np.arange(3) / 50, standing.astype(np.float32)))
+    shown = LENS.project(standing.astype(np.float64))
+    straight = project(standing, LENS.pinhole)
+    assert np.abs(shown - straight).max() > 3
+
+    # the examples' crops are cut around the joints' box, so that only sizes can be compared
+    examples = examples_of_film(str(film), 50.0)
+    size = np.ptp(shown[0], axis=1) / np.ptp(shown[0], axis=1).max(axis=1, keepdims=True)
+    got = np.ptp(examples.joints_px, axis=1)
+    np.testing.assert_allclose(got / got.max(axis=1, keepdims=True), size, rtol=1e-4)
+    other = np.ptp(straight[0], axis=1)
+    assert np.abs(other / other.max(axis=1, keepdims=True) - size).max() > 1e-3
