@@ -23,21 +23,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
 from diffpose.jobs import command_line
 from diffpose.jobs.preprocess import with_absolute_uris
-from diffpose.model.calibration import LEVELS, TruthInHeatmaps, fit_temperature
+from diffpose.model.calibration import LEVELS, TruthCounts, fit_temperature
 from diffpose.model.skeleton import JOINT_NAMES
 from diffpose.platform.clips import Split
 from diffpose.platform.errors import SourceError
 from diffpose.platform.progress import Progress
 from diffpose.platform.ray_stages import run_stages
 from diffpose.platform.storage import absolute, write_json
-from diffpose.preprocessing.calibration_stages import TEMPERATURES, make_compare_fn
+from diffpose.preprocessing.calibration_stages import TEMPERATURES, joined, make_compare_fn
 from diffpose.preprocessing.detectors.choice import detector_version
 from diffpose.preprocessing.pipeline import (
     detection_stages,
@@ -88,7 +87,6 @@ def fit(settings: CalibrateSettings, given: Sequence[float] | None = None) -> di
                 *detection_stages(work, uris, None),
                 make_compare_fn(work, uris, settings.every),
             ]
-            found: dict[str, dict[str, NDArray[Any]]] = {}
             splits: tuple[str, ...] = (settings.fit_split, settings.report_split)
             rows = [
                 {"span": span.model_dump_json(), "split": span.clips[0].split}
@@ -96,7 +94,7 @@ def fit(settings: CalibrateSettings, given: Sequence[float] | None = None) -> di
                 if span.clips[0].split in splits
             ]
             progress = Progress("calibrate", len(rows), "spans")
-            parts: dict[str, list[dict[str, NDArray[Any]]]] = {split: [] for split in splits}
+            parts: dict[str, list[dict[str, Any]]] = {split: [] for split in splits}
             for split in dict.fromkeys(splits):
                 own = [row for row in rows if row["split"] == split]
                 for done in run_stages(own, stages, work.workers) if own else ():
@@ -109,26 +107,22 @@ def fit(settings: CalibrateSettings, given: Sequence[float] | None = None) -> di
                 f"The {split} split has no frame with known truth. Give films with sidecars that "
                 "name intrinsics_px and truth, or other fit_split= and report_split=."
             )
-        found[split] = {
-            name: np.concatenate([np.asarray(piece[name]) for piece in pieces])
-            for name in pieces[0]
-        }
-    fitted = _located(found[settings.fit_split])
-    temperature = fit_temperature(fitted, TEMPERATURES)
-    judged = _located(found[settings.report_split])
+    fit_on, report_on = (joined(parts[split]) for split in splits)
+    temperature = fit_temperature(fit_on["counts"], TEMPERATURES)
+    judged: TruthCounts = report_on["counts"]
     after = np.array([int(np.abs(TEMPERATURES - t).argmin()) for t in temperature])
     own = np.abs(TEMPERATURES[None] - np.array(given or [1.0])[:, None]).argmin(axis=1)
     before = int(np.abs(TEMPERATURES - 1.0).argmin())
-    near = found[settings.report_split]["error_in_boxes"] <= PCK_THRESHOLD
-    seen = ~found[settings.report_split]["hidden"].astype(bool)
+    near = report_on["error_in_boxes"] <= PCK_THRESHOLD
+    seen = ~report_on["hidden"].astype(bool)
     joints = np.arange(len(JOINT_NAMES))
     return {
         "detector": detector_version(settings.detector),
         "temperature": temperature.tolist(),
         "fit_split": settings.fit_split,
-        "fit_frames": len(fitted.nll),
+        "fit_frames": len(fit_on["hidden"]),
         "report_split": settings.report_split,
-        "report_frames": len(judged.nll),
+        "report_frames": len(report_on["hidden"]),
         "coverage": {
             f"{level:.0%}": {
                 "before": judged.coverage(level)[:, before].tolist(),
@@ -164,10 +158,6 @@ def print_result(result: dict[str, Any]) -> None:
         table.add_row(name, f"{columns[0][j]:.2f}", *(f"{c[j]:.1%}" for c in columns[1:]))
     table.add_row("all", f"{np.mean(columns[0]):.2f}", *(f"{np.mean(c):.1%}" for c in columns[1:]))
     Console(width=None if sys.stdout.isatty() else 120, highlight=False).print(table)
-
-
-def _located(found: dict[str, NDArray[Any]]) -> TruthInHeatmaps:
-    return TruthInHeatmaps(found["denser"], found["own"], found["nll"])
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -10,6 +10,7 @@ Axis legend: R rows, J joints, K temperatures.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,14 +54,49 @@ class TruthInHeatmaps:
     own: NDArray[np.float64]
     nll: NDArray[np.float64]
 
-    def coverage(self, level: float) -> NDArray[np.float64]:
-        """Return (J, K): the share of truths within the highest-density region of ``level``.
+    def within(self, level: float) -> NDArray[np.float64]:
+        """Return how far each truth counts as within the highest-density region, (R, J, K).
 
         A region ends within a set of equally dense cells; a truth there counts by the share of the
         set that the region needs (in expectation over which of them it takes).
         """
-        share = np.clip((level - self.denser) / np.maximum(self.own, 1e-12), 0.0, 1.0)
-        return np.asarray(np.nanmean(share, axis=0))
+        share = (level - self.denser) / np.maximum(self.own, 1e-12)
+        return np.asarray(np.clip(share, 0.0, 1.0))
+
+    def counted(self) -> TruthCounts:
+        """Add the rows up."""
+        return TruthCounts(
+            n=np.isfinite(self.nll[..., 0]).sum(axis=0).astype(np.float64),
+            covered=np.stack([np.nansum(self.within(level), axis=0) for level in LEVELS]),
+            nll=np.nansum(self.nll, axis=0),
+        )
+
+
+@dataclass(frozen=True)
+class TruthCounts:
+    """Sums over known truths: what temperatures are fitted to, a few kB for any number of frames.
+
+    Attributes:
+        n: (J,), truths.
+        covered: (len(LEVELS), J, K), those within the highest-density region of each level.
+        nll: (J, K), sum of the negative log-probabilities, nats.
+    """
+
+    n: NDArray[np.float64]
+    covered: NDArray[np.float64]
+    nll: NDArray[np.float64]
+
+    @staticmethod
+    def total(parts: Sequence[TruthCounts]) -> TruthCounts:
+        """Add parts of the data up."""
+        return TruthCounts(
+            *(sum(getattr(part, name) for part in parts) for name in ("n", "covered", "nll"))
+        )
+
+    def coverage(self, level: float) -> NDArray[np.float64]:
+        """Return (J, K): the share of truths within the region of one of LEVELS, NaN of none."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.covered[LEVELS.index(level)] / self.n[:, None])
 
 
 def locate_truth(
@@ -87,16 +123,14 @@ def locate_truth(
     return TruthInHeatmaps(*results)
 
 
-def fit_temperature(
-    found: TruthInHeatmaps, temperatures: NDArray[np.floating]
-) -> NDArray[np.float64]:
+def fit_temperature(found: TruthCounts, temperatures: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return for each joint, (J,), the temperature whose regions cover what they claim.
 
     The sum of the squared departures of the 50 % and 90 % coverages is made least; a small part of
     the mean negative log-likelihood decides between near-equals.
     """
     departure = sum((found.coverage(level) - level) ** 2 for level in LEVELS)
-    nll = np.nanmean(found.nll, axis=0)
+    nll = found.nll / found.n[:, None]
     score = np.asarray(departure) + 1e-3 * (nll - nll.min(axis=1, keepdims=True))
     best: NDArray[np.float64] = np.asarray(temperatures, dtype=np.float64)[score.argmin(axis=1)]
     return best

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from diffpose.model import heatmaps as hm
-from diffpose.model.calibration import locate_truth, quantised
+from diffpose.model.calibration import TruthCounts, locate_truth, quantised
 from diffpose.model.camera import project
 from diffpose.model.self_occlusion import hidden_by_own_body
 from diffpose.platform.ray_stages import Row, RowFunction
@@ -34,9 +35,9 @@ def make_compare_fn(settings: PreprocessSettings, uris: dict[str, str], every: i
         uris: of the sources.
         every: take each such row.
 
-    The result holds ``denser``, ``own``, ``nll`` (R, 17, K) of model.calibration,
-    ``error_in_boxes`` (R, 17), the keypoints' distance from the truth over the box's height, and
-    ``hidden`` (R, 17), whether the person's own body is before the joint.
+    The result holds ``counts``, the TruthCounts of model.calibration, ``error_in_boxes`` (R, 17),
+    the keypoints' distance from the truth over the box's height, and ``hidden`` (R, 17), whether
+    the person's own body is before the joint.
     """
     detector = settings.detector
 
@@ -45,7 +46,7 @@ def make_compare_fn(settings: PreprocessSettings, uris: dict[str, str], every: i
         span = Span.model_validate_json(row["span"])
         errors = json.loads(row["errors"])
         bent = json.loads(row.get("bent", "{}"))
-        parts: list[dict[str, NDArray[Any]]] = []
+        parts: list[dict[str, Any]] = []
         for clip in span.clips:
             if clip.clip in errors:
                 continue
@@ -70,22 +71,29 @@ def make_compare_fn(settings: PreprocessSettings, uris: dict[str, str], every: i
             keypoints, _, _ = hm.summarise(quantised(heatmaps, np.ones(17)), crops)
             times = row["arrays"]["timestamp_s"][known]
             height = _box_heights(uris[clip.source], truth_px, times)
-            found = locate_truth(heatmaps, crops, truth_px, TEMPERATURES)
+            located = locate_truth(heatmaps, crops, truth_px, TEMPERATURES)
             off = np.linalg.norm(keypoints - truth_px, axis=-1) / height[:, None]
             parts.append(
                 {
-                    "denser": found.denser,
-                    "own": found.own,
-                    "nll": found.nll,
+                    "counts": located.counted(),
                     "error_in_boxes": off,
                     "hidden": hidden_by_own_body(joints_mm),
                 }
             )
-        names = ("denser", "own", "nll", "error_in_boxes", "hidden")
-        joined = {n: np.concatenate([p[n] for p in parts]) if parts else None for n in names}
-        return {"found": joined if parts else None, "rows": sum(len(p["nll"]) for p in parts)}
+        return {
+            "found": joined(parts) if parts else None,
+            "rows": sum(len(p["hidden"]) for p in parts),
+        }
 
     return compare
+
+
+def joined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Put what was found in parts of the data together."""
+    return {
+        "counts": TruthCounts.total([part["counts"] for part in parts]),
+        **{n: np.concatenate([p[n] for p in parts]) for n in ("error_in_boxes", "hidden")},
+    }
 
 
 def _box_heights(

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from diffpose.model.calibration import fit_temperature, locate_truth, quantised
+from diffpose.model.calibration import (
+    LEVELS,
+    TruthCounts,
+    fit_temperature,
+    locate_truth,
+    quantised,
+)
 
 TEMPERATURES = np.geomspace(0.25, 4.0, 17)  # 1.0 is the middle
 CROP = np.array([[0.0, 0.0, 1.0, 1.0]])
@@ -26,7 +32,7 @@ def test_temperature_mends_a_wrong_width(shown: float, expected: float) -> None:
     rng = np.random.default_rng(0)
     maps, centre = gaussian_maps(rng, 1500, shown)
     truth = (centre + rng.normal(0, 2.0, centre.shape))[:, None]
-    found = locate_truth(maps, np.tile(CROP, (1500, 1)), truth, TEMPERATURES)
+    found = locate_truth(maps, np.tile(CROP, (1500, 1)), truth, TEMPERATURES).counted()
     temperature = fit_temperature(found, TEMPERATURES)
     best = int(np.abs(TEMPERATURES - temperature[0]).argmin())
     assert temperature[0] == pytest.approx(expected, rel=0.2)
@@ -38,7 +44,7 @@ def test_honest_heatmaps_cover_what_they_claim() -> None:
     rng = np.random.default_rng(1)
     maps, centre = gaussian_maps(rng, 3000, 1.5)
     truth = (centre + rng.normal(0, 1.5, centre.shape))[:, None]
-    found = locate_truth(maps, np.tile(CROP, (3000, 1)), truth, np.ones(1))
+    found = locate_truth(maps, np.tile(CROP, (3000, 1)), truth, np.ones(1)).counted()
     for level in (0.5, 0.9):
         assert found.coverage(level)[0, 0] == pytest.approx(level, abs=0.03)
 
@@ -64,7 +70,28 @@ def test_truth_outside_is_covered_by_nothing_and_unknown_truth_by_no_count() -> 
     assert np.isnan(found.nll[2]).all()
     assert np.isfinite(found.nll[[0, 1, 3]]).all()
     # of the three known, two lie on the peak and one outside
-    assert found.coverage(0.9)[0, 0] == pytest.approx(2 / 3, abs=0.01)
+    assert found.counted().coverage(0.9)[0, 0] == pytest.approx(2 / 3, abs=0.01)
+
+
+def test_counts_of_parts_add_up_to_those_of_all() -> None:
+    rng = np.random.default_rng(3)
+    maps, centre = gaussian_maps(rng, 60, 2.0)
+    truth = (centre + rng.normal(0, 3.0, centre.shape))[:, None]
+    truth[5] = np.nan
+    crops = np.tile(CROP, (60, 1))
+    whole = locate_truth(maps, crops, truth, TEMPERATURES)
+    cut = [
+        locate_truth(maps[part], crops[part], truth[part], TEMPERATURES).counted()
+        for part in (slice(0, 7), slice(7, 60))
+    ]
+    added = TruthCounts.total(cut)
+    for level in LEVELS:
+        np.testing.assert_allclose(
+            added.coverage(level), np.nanmean(whole.within(level), axis=0), rtol=1e-12
+        )
+    np.testing.assert_allclose(
+        added.nll / added.n[:, None], np.nanmean(whole.nll, axis=0), rtol=1e-12
+    )
 
 
 def test_quantised_peak_is_255_and_temperature_widens() -> None:
