@@ -3,9 +3,11 @@
 
     python benchmarks/open_mocap.py motion=FOLDER [folder=runs/open_mocap] [profile=small]
 
-FOLDER holds the Bandai-Namco motions (bandai-1, bandai-2). Runs diffpose ablate on
+FOLDER holds 230 motions of the Bandai-Namco Research Motiondataset (Kobayashi et al., arXiv
+2306.08861; CC BY-NC 4.0, on GitHub): those of configs/benchmark/open_mocap_files.txt, files of its
+first data set in bandai-1/, of its second in bandai-2/. Runs diffpose ablate on
 configs/benchmark/open_mocap.yaml, writes the section "open benchmark" of benchmarks/RESULTS.md and
-benchmarks/results/open_mocap.json. Some three hours on two cores; goes on where it stopped.
+benchmarks/results/open_mocap.json. Some hours on two cores; goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -24,11 +26,13 @@ from diffpose.jobs.ablate import ablate, evaluations
 from diffpose.platform.ablation import AblationSettings
 from diffpose.platform.ablation_tables import Row, markdown, mean_rows
 from diffpose.platform.config import Settings, read_yaml, validate
+from diffpose.platform.errors import SourceError
 from diffpose.platform.evaluation_files import CONTEXT
 from diffpose.platform.protocol_figures import protocol
-from diffpose.platform.storage import absolute
+from diffpose.platform.storage import absolute, find_files
 
 CONFIG = "configs/benchmark/open_mocap.yaml"
+MOTIONS = "configs/benchmark/open_mocap_files.txt"
 FIGURES = RESULTS.parent / "results" / "open_mocap.json"
 # The rows of the first table of each encoder, in words; a profile may have others.
 TITLES = {
@@ -71,17 +75,28 @@ class BenchmarkSettings(Settings):
     """The open benchmark."""
 
     motion: str = Field(description="folder of the Bandai-Namco motions")
-    folder: str = Field("runs/open_mocap", description="where stores and runs go")
+    folder: str = Field(
+        "",
+        description="where stores and runs go; default: runs/open_mocap, of the small profile "
+        "runs/open_mocap_small (its poses are others)",
+    )
     profile: str = Field(
-        "full", description="full; small: half an hour, one seed; search: on validation"
+        "full", description="full; small: one seed, fewer poses; search: on validation"
     )
     on: list[str] = Field([], description="encoders to run now; default: all")
     only: list[str] = Field([], description="recipes to run now; default: all")
 
 
 def benchmark(settings: BenchmarkSettings) -> int:
-    """Run what is left of it and write section and figures."""
+    """Run what is left of it and write section and figures.
+
+    Raises:
+        SourceError: the motions are not those of the benchmark.
+    """
+    check_motions(settings.motion)
     full = settings.profile == "full"
+    small = "_small" if settings.profile == "small" else ""
+    settings = settings.model_copy(update={"folder": settings.folder or f"runs/open_mocap{small}"})
     values = {**read_yaml(CONFIG), **settings.model_dump()}
     ablation = validate(AblationSettings, {**values, "results": str(FIGURES) if full else None})
     status = ablate(ablation)
@@ -90,6 +105,23 @@ def benchmark(settings: BenchmarkSettings) -> int:
     section = "open benchmark" if full else f"open benchmark, {settings.profile} profile"
     replace_section(section, "\n".join(_section(settings, resolved, rows)) + "\n")
     return status
+
+
+def check_motions(folder: str) -> None:
+    """Make sure that a folder holds the benchmark's motions, all and no others.
+
+    Raises:
+        SourceError: it does not.
+    """
+    wanted = set((RESULTS.parents[1] / MOTIONS).read_text().split())
+    found = set(find_files(folder, ".bvh"))
+    if found != wanted:
+        lacking, others = sorted(wanted - found), sorted(found - wanted)
+        raise SourceError(
+            f"motion={folder!r} does not hold the benchmark's {len(wanted)} motions ({MOTIONS}): "
+            f"{len(lacking)} are missing ({', '.join(lacking[:3])} ..), {len(others)} are others "
+            f"({', '.join(others[:3])} ..). Figures of other motions do not compare."
+        )
 
 
 def _section(

@@ -6,7 +6,8 @@
 Makes its own H.264 films (1000 x 1000 and 1920 x 1080, noise and movement). Frames per second of
 decode() and of a bare loop, container.decode(video=0) and to_ndarray of its rgb24 pictures, are
 measured in turns in one process, CPU time of one thread; medians. The long film goes through
-`diffpose preprocess`; the greatest sum of the resident memory of all its processes is kept.
+`diffpose preprocess`; the greatest sum of the memory of all its processes (proportional set size)
+is kept.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def measure_decoding(folder: Path, settings: BenchmarkSettings) -> None:
         "## Decoding videos",
         "",
         "```",
-        f"python benchmarks/video_decode.py folder={settings.folder} minutes=0",
+        f"python benchmarks/video_decode.py folder={settings.folder} minutes=0 "
+        f"frames={settings.frames}",
         "```",
         "",
         f"{os.cpu_count()} CPU cores ({processor()}), one thread per process, "
@@ -75,7 +77,7 @@ def measure_decoding(folder: Path, settings: BenchmarkSettings) -> None:
         "|---|---|---|---|---|",
     ]
     for name, size in SIZES.items():
-        path = folder / f"film_{size[1]}x{size[0]}.mp4"
+        path = folder / f"film_{size[1]}x{size[0]}_{settings.frames}.mp4"
         if not path.exists():
             write_film(path, size, settings.frames)
         rates: dict[str, list[float]] = {"bare": [], "ours": []}

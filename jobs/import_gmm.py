@@ -70,12 +70,15 @@ def import_gmm(settings: ImportGmmSettings) -> int:
     clips = store.clips()
     if not clips:
         raise StoreError(f"The store at {settings.store!r} holds no finished clip.")
-    if settings.name in store.mixture_names():
-        raise StoreError(
-            f"The store at {settings.store!r} has mixtures {settings.name!r} already. Give "
-            "another name=."
-        )
     gmm = absolute(settings.gmm)
+    if settings.name in store.mixture_names():
+        there = store.mixture_attributes(settings.name)
+        begun = not there.get("complete") and there.get("origin", {}).get("file") == gmm
+        if not begun:  # an import that was interrupted is done again
+            raise StoreError(
+                f"The store at {settings.store!r} has mixtures {settings.name!r} already. Give "
+                "another name=."
+            )
     views = read_gmm_file(gmm)
     source = dict(store.attributes.get("config", {})).get("source", {})
     found, missing = matched(views, clips, int(source.get("stride", 1)))

@@ -117,9 +117,11 @@ def inspect(settings: InspectSettings) -> int:
         f"detector {found['detector'].get('version', '?')}, clips: "
         + ", ".join(f"{count} {status}" for status, count in found["clips"].items())
     )
-    splits = Table("split", "clips", "rows", "subjects", "actions", title="Splits")
+    counted = ("clips", "rows", "subjects", "actions")
+    splits = Table("split", *counted, "one clip (--clip)", title="Splits")
     for name, part in found["splits"].items():
-        splits.add_row(name, *(str(part[k]) for k in ("clips", "rows", "subjects", "actions")))
+        one = part["first_clip"][:8] if part["first_clip"] else "-"
+        splits.add_row(name, *(str(part[k]) for k in counted), one)
     console.print(splits)
     fields = Table("field", "shape", "type", "unit", "meaning", title="Fields")
     for name, field in found["fields"].items():
@@ -188,8 +190,9 @@ def _rows_per(clips: Sequence[Clip], key: str) -> Counter[str]:
     return rows
 
 
-def _describe_split(clips: Sequence[Clip]) -> dict[str, int]:
+def _describe_split(clips: Sequence[Clip]) -> dict[str, Any]:
     return {
+        "first_clip": clips[0].clip if clips else None,
         "clips": len(clips),
         "rows": sum(clip.n_rows for clip in clips),
         "subjects": len({clip.subject for clip in clips}),

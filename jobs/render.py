@@ -28,7 +28,7 @@ from diffpose.platform.ray_session import ray_session
 from diffpose.platform.ray_stages import run_stages
 from diffpose.platform.storage import absolute, exists, find_files, join, read_json, write_json
 from diffpose.preprocessing.mocap.source import SUFFIX
-from diffpose.preprocessing.plan import assign_splits
+from diffpose.preprocessing.plan import assign_splits, check_patterns
 from diffpose.preprocessing.render.films import make_render_fn
 from diffpose.preprocessing.render.settings import CONTENT_FIELDS, FilmSettings
 
@@ -44,6 +44,7 @@ def render(settings: FilmSettings) -> int:
     settings = settings.model_copy(update={"out": absolute(settings.out), "source": source})
     names = find_files(settings.source.uri, SUFFIX)
     _check_folder(settings)
+    check_patterns(names, settings.split)
     splits = assign_splits(names, settings.split, settings.seed)
     rows = [
         {"source": name, "camera": camera}

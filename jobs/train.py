@@ -77,7 +77,12 @@ def train(settings: TrainSettings) -> int:
 def _default_group(settings: TrainSettings, encoder: str) -> str:
     if settings.depth == "histogram":
         return "histogram"
-    return f"encoder-{encoder_digest(encoder)[:8]}" if has_model(encoder) else "encoder"
+    if not has_model(encoder):
+        return "encoder"
+    # runs on one encoder may want mixtures of several kinds
+    spec = settings.mixture
+    kind = f"{spec.scope}-{spec.covariance}-{spec.n_kernels}"
+    return f"encoder-{encoder_digest(encoder)[:8]}-{kind}"
 
 
 def _take_encoder(source: str, target: str) -> None:

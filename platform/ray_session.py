@@ -59,6 +59,13 @@ def cluster_cpus() -> int:
     return int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
 
 
+def cluster_gpus() -> float:
+    """Return the GPUs of the connected cluster."""
+    import ray
+
+    return float(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
+
+
 def _quieten_data() -> None:
     import ray.data
 

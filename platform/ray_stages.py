@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from diffpose.platform.errors import ConfigError
+from diffpose.platform.ray_session import cluster_gpus
 
 Row: TypeAlias = dict[str, Any]
 RowFunction: TypeAlias = Callable[[Row], Row]
@@ -63,9 +64,7 @@ def run_stages(
 
 def actors_on_gpus(setting: str, share: float) -> int:
     """Return how many processes with this share of a GPU the cluster holds."""
-    import ray
-
-    gpus = float(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
+    gpus = cluster_gpus()
     if gpus < share:
         raise ConfigError(
             f"{setting}={share:g} asks for more than the cluster's {gpus:g} GPUs. Leave it out to "

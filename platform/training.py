@@ -19,7 +19,7 @@ from diffpose.platform.checkpoint import encoder_digest, load_config, save_model
 from diffpose.platform.config import differences, to_yaml
 from diffpose.platform.errors import DiffPoseError, RunError, StoreError
 from diffpose.platform.pose_store import PoseStore, contiguous_ranges
-from diffpose.platform.ray_session import cluster_cpus, ray_session
+from diffpose.platform.ray_session import cluster_cpus, cluster_gpus, ray_session
 from diffpose.platform.storage import absolute, exists, join, read_bytes, write_bytes
 from diffpose.platform.train_loop import AVERAGE, STATE, train_worker
 from diffpose.platform.training_settings import TrainSettings
@@ -174,6 +174,11 @@ def _fit(settings: TrainSettings, job: dict[str, Any]) -> tuple[dict[str, Any], 
             raise RunError(
                 f"workers={settings.workers} with threads={settings.threads} need {needed} CPUs, "
                 f"the cluster has {cluster_cpus()}. Lower workers= or threads=."
+            )
+        if settings.gpu and settings.workers > cluster_gpus():
+            raise RunError(
+                f"gpu=true with workers={settings.workers} needs as many GPUs, the cluster has "
+                f"{cluster_gpus():g}. Lower workers=, or train on CPUs: gpu=false."
             )
         trainer = TorchTrainer(
             train_worker,

@@ -57,7 +57,8 @@ def mixture_attributes(
                 raise StoreError(
                     f"The mixtures {group!r} of {store.uri!r} were fitted otherwise:\n  "
                     + "\n  ".join(changed)
-                    + "\nGive another mixture.name= to fit these beside them."
+                    + "\nGive another name to fit these beside them: mixture.name= of preprocess, "
+                    "mixtures= of train."
                 )
             return {**saved, "encoder": wanted.get("encoder", "")}
     if mixture.depth == "histogram":

@@ -51,6 +51,7 @@ from diffpose.preprocessing.plan import (
     Probe,
     Span,
     assign_splits,
+    check_patterns,
     clips_with_status,
     extend_plan,
     left,
@@ -149,6 +150,8 @@ def make_plan(settings: PreprocessSettings, uris: dict[str, str]) -> Plan:
     planned = plan.sources() if plan else set()
     unplanned = [name for name in names if name not in planned]
     if unplanned:
+        if not isinstance(settings.source, DatasetSource):
+            check_patterns({*names, *planned}, settings.split)
         splits = assign_splits(names, settings.split, settings.seed)
         files = [{"source": name, "split": splits[name]} for name in unplanned]
         if isinstance(settings.source, DatasetSource):

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from diffpose.platform.clips import Clip, Split
 from diffpose.platform.config import differences
-from diffpose.platform.errors import StoreError
+from diffpose.platform.errors import SourceError, StoreError
 from diffpose.platform.pose_store import span_rows_for
 from diffpose.platform.storage import exists, join, list_names, read_json, write_json
 from diffpose.preprocessing.seeds import number
@@ -134,6 +134,23 @@ def extend_plan(
     )
 
 
+def check_patterns(names: Iterable[str], split: SplitSettings) -> None:
+    """Make sure that every pattern of split.test and split.validation means some file.
+
+    Raises:
+        SourceError: one means none; its files would train.
+    """
+    known = list(names)
+    for which in ("test", "validation"):
+        for pattern in getattr(split, which):
+            if not _matches_any(known, pattern):
+                some = ", ".join(map(repr, sorted(known)[:3]))
+                raise SourceError(
+                    f"split.{which}: {pattern!r} means none of the {len(known)} files (names are "
+                    f"relative to source.uri, such as {some}). Mend the pattern or leave it out."
+                )
+
+
 def assign_splits(names: Iterable[str], split: SplitSettings, seed: int) -> dict[str, Split]:
     """Assign each file to a split: patterns first, then shares, by a seeded order of the names."""
     assigned: dict[str, Split] = {}
@@ -169,6 +186,10 @@ def body_of(settings: PreprocessSettings, source: str, split: Split) -> int:
 def _share(share: float, total: int) -> int:
     # A share above zero of three or more files is at least one file: no split stays empty.
     return max(round(share * total), 1) if share > 0 and total >= 3 else 0
+
+
+def _matches_any(names: Iterable[str], pattern: str) -> bool:
+    return any(fnmatch.fnmatch(name, pattern) for name in names)
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

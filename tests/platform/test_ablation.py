@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import Path
+
 import pytest
 
+from diffpose.benchmarks import open_mocap
+from diffpose.jobs.evaluate import EvaluateSettings
 from diffpose.platform.ablation import AblationSettings
 from diffpose.platform.ablation_report import write_report
 from diffpose.platform.ablation_tables import as_json, markdown, mean_rows
 from diffpose.platform.config import read_yaml, validate
-from diffpose.platform.errors import ConfigError
+from diffpose.platform.errors import ConfigError, SourceError
 from diffpose.platform.evaluation_files import CONTEXT
+from diffpose.platform.training_settings import TrainSettings
+from diffpose.preprocessing.plan import assign_splits, check_patterns
+from diffpose.preprocessing.render.settings import FilmSettings
+from diffpose.preprocessing.settings import PreprocessSettings, SplitSettings
+
+ROOT = Path(__file__).parents[2]
 
 RECIPE = {
     "motion": "motion",
@@ -134,6 +145,59 @@ def test_the_open_benchmark_is_an_ablation_of_trainings() -> None:
             resolved.encoder_run(encoder, 0)
             for recipe in recipes:
                 resolved.denoiser_run(encoder, recipe, 0)
+
+
+def test_the_open_benchmark_s_motions_and_splits() -> None:
+    names = (ROOT / open_mocap.MOTIONS).read_text().split()
+    assert len(set(names)) == 230
+    values = read_yaml("configs/benchmark/open_mocap.yaml")["preprocess"]["split"]
+    split = SplitSettings.model_validate(values)
+    check_patterns(names, split)
+    counts = Counter(assign_splits(names, split, 0).values())
+    assert counts == {"train": 145, "validation": 30, "test": 55}
+
+
+def test_the_open_benchmark_is_of_its_motions_alone(tmp_path: Path) -> None:
+    names = (ROOT / open_mocap.MOTIONS).read_text().split()
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    open_mocap.check_motions(str(tmp_path))
+    (tmp_path / names[0]).rename(tmp_path / "bandai-1" / "other.bvh")
+    with pytest.raises(SourceError, match=rf"1 are missing \({names[0]}.*1 are others .*other.bvh"):
+        open_mocap.check_motions(str(tmp_path))
+
+
+def test_presets_that_share_an_encoder_want_the_same_of_it() -> None:
+    read = {
+        name: validate(
+            TrainSettings, {**read_yaml(f"configs/train/{name}_cpu.yaml"), "store": "s", "run": "r"}
+        )
+        for name in ("frame", "stand_diff", "baseline_a")
+    }
+    for preset in read.values():
+        assert preset.context_encoder == read["frame"].context_encoder
+        assert preset.mixture == read["frame"].mixture
+        assert preset.denoiser_training == read["frame"].denoiser_training
+
+
+def test_every_recipe_is_one() -> None:
+    jobs = {
+        "train": (TrainSettings, {"store": "s", "run": "r"}),
+        "evaluate": (EvaluateSettings, {"store": "s", "run": "r"}),
+        "render": (FilmSettings, {"source": {"uri": "u"}, "out": "o"}),
+        "preprocess": (PreprocessSettings, {"store": "s"}),
+    }
+    files = sorted((ROOT / "configs").glob("*/*.yaml"))
+    assert len(files) > 20
+    for file in files:
+        if file.parent.name not in jobs:
+            continue
+        kind, given = jobs[file.parent.name]
+        values = read_yaml(str(file))
+        if "source" in values:
+            values["source"] = {"uri": "u", **values["source"]}
+        validate(kind, {**values, **given} if "source" not in given else {**values, "out": "o"})
 
 
 def test_a_mean_is_held_only_where_there_are_estimates() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from diffpose.platform.errors import StoreError
+from diffpose.platform.errors import SourceError, StoreError
 from diffpose.platform.pose_store import LARGEST_SPAN
 from diffpose.preprocessing.detect_stages import motion_clips
 from diffpose.preprocessing.plan import (
@@ -17,6 +17,7 @@ from diffpose.preprocessing.plan import (
     Probe,
     assign_splits,
     body_of,
+    check_patterns,
     extend_plan,
     load_plan,
     save_plan,
@@ -263,6 +264,14 @@ def test_splits_by_pattern() -> None:
     half = assign_splits(names, SplitSettings(test=["kick_*"], validation_share=0.5), 0)
     assert {name for name, s in half.items() if s == "test"} == {f"kick_{i}.bvh" for i in range(4)}
     assert list(half.values()).count("validation") == 4
+
+
+@pytest.mark.parametrize("which", ["test", "validation"])
+def test_a_pattern_that_means_no_file_is_refused(which: str) -> None:
+    names = ["walk_0.bvh", "kick_1.bvh"]
+    check_patterns(names, SplitSettings(**{which: ["kick_*"]}))
+    with pytest.raises(SourceError, match=rf"split.{which}: 'run_\*'.* 2 files.*'kick_1.bvh'"):
+        check_patterns(names, SplitSettings(**{which: ["kick_*", "run_*"]}))
 
 
 def test_bodies() -> None:
