@@ -134,17 +134,19 @@ def predict(settings: PredictSettings) -> int:
             raise SourceError(
                 f"Nobody could be followed in {settings.video or settings.keypoints!r}. {reasons}"
             )
-        question = json.dumps(
-            {"run": answer_digests(run), "sampling": sampling.model_dump(), "seed": settings.seed},
-            sort_keys=True,
-        )  # fmt: skip
-        rows = [
-            {"clips": json.dumps([c.model_dump(mode="json") for c in person.clips]), "file": file}
-            for person, file in zip(people, file_names(people), strict=True)
-            if not _answered(join(out, f"{file}.json"), question)
-        ]
+        about: dict[str, Any] = {
+            "run": answer_digests(run), "sampling": sampling.model_dump(), "seed": settings.seed,
+        }  # fmt: skip
+        rows = []
+        for person, file in zip(people, file_names(people), strict=True):
+            # clips that failed before may be there now
+            frames = [[clip.clip, clip.n_rows] for clip in person.clips]
+            question = json.dumps({**about, "clips": frames}, sort_keys=True)
+            if not _answered(join(out, f"{file}.json"), question):
+                clips = json.dumps([clip.model_dump(mode="json") for clip in person.clips])
+                rows.append({"clips": clips, "file": file, "question": question})
         progress = Progress("lift", len(people), "people", already=len(people) - len(rows))
-        stage = make_predict_fn(store.uri, run, overrides, settings.seed, out, question)
+        stage = make_predict_fn(store.uri, run, overrides, settings.seed, out)
         for done in run_stages(rows, [stage], settings.workers) if rows else ():
             progress.advance(1)
             print(f"  {out}/{done['file']}.json: {done['frames']} frames")

@@ -75,6 +75,10 @@ def single_step_input(detections: Detections, context: Context) -> Tensor:
     return pose * POSE_SCALE_PER_MM
 
 
+_FRAMES_PER_PASS = 128
+_HYPOTHESES_PER_PASS = 5 * _FRAMES_PER_PASS
+
+
 class Lifter:
     """A context encoder and a denoiser, ready to answer."""
 
@@ -117,7 +121,7 @@ class Lifter:
         seeds: NDArray[np.uint64],
         lengths: Sequence[int] | None = None,
         views: Sequence[View] | None = None,
-        chunk: int = 128,
+        chunk: int | None = None,
     ) -> Lifted:
         """Lift B frames.
 
@@ -128,7 +132,8 @@ class Lifter:
             lengths: frames of the sequences that these are, one after the other, for encoders of
                 windows; default: one sequence.
             views: what self.views returned for these frames, where it was computed before.
-            chunk: frames per pass (activations of more leave the processor's cache).
+            chunk: frames per pass; default: with five hypotheses 128 (activations of more leave the
+                processor's cache), of more hypotheses fewer frames.
 
         Raises:
             ValueError: no frames, a heatmap is empty, or seeds and frames differ in number.
@@ -145,6 +150,8 @@ class Lifter:
             )
         if views is None:
             views = self.views(observations, sampling, lengths)
+        if chunk is None:
+            chunk = max(1, min(_FRAMES_PER_PASS, _HYPOTHESES_PER_PASS // sampling.n_hypotheses))
         parts = [
             self._lift(
                 hk.take_rows(observations, slice(i, i + chunk)),

@@ -172,7 +172,7 @@ class OfficialLifter(Lifter):
         seeds: NDArray[np.uint64],
         lengths: Sequence[int] | None = None,
         views: Sequence[View] | None = None,
-        chunk: int = 128,
+        chunk: int | None = None,
     ) -> Lifted:
         """Lift B frames; of the observations only keypoints and cameras count.
 
@@ -182,7 +182,7 @@ class OfficialLifter(Lifter):
             seeds: not looked at.
             lengths: frames of the sequences that these are, one after the other; default: one.
             views: what self.views returned for these frames, where it was computed before.
-            chunk: frames per pass.
+            chunk: frames per pass; default: 128.
 
         Raises:
             ValueError: there are no frames, or the sequences have another number of them.
@@ -196,7 +196,7 @@ class OfficialLifter(Lifter):
             )
         ((detections, context),) = views or self.views(observations, sampling, lengths)
         start = torch.cat([context.features, context.pose_mm / 1000.0], dim=-1)
-        walks = [self.walk(part) for part in torch.split(start, chunk)]
+        walks = [self.walk(part) for part in torch.split(start, chunk or 128)]
         trajectory = torch.cat(walks, dim=1)[..., 2:] * 1000.0  # (steps, B, J, 3)
         if sampling.root == "subtracted":
             trajectory = trajectory - trajectory[..., ROOT : ROOT + 1, :]

@@ -236,6 +236,14 @@ def _question(
     rows = [[clip.clip, clip.first_row, clip.n_rows] for clip in clips]
     return {
         "store": store.uri,
+        # a store that was made anew in the same place has the same clips, but other detections
+        "made": hashlib.sha256(
+            json.dumps(
+                [store.attributes.get(name) for name in ("config", "detector", "code_version")],
+                sort_keys=True,
+                default=str,
+            ).encode()
+        ).hexdigest(),
         "rows": hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
         "rows_per_task": _ROWS_PER_TASK,
         "split": split,

@@ -54,7 +54,7 @@ class EvaluationParts:
         for name in list_names(self.folder, ".npz"):
             content = io.BytesIO(read_bytes(join(self.folder, name)))
             # what a full disk or a lost connection left of a part is measured again
-            broken = contextlib.suppress(ValueError, OSError, zipfile.BadZipFile)
+            broken = contextlib.suppress(ValueError, OSError, EOFError, zipfile.BadZipFile)
             with broken, np.load(content) as arrays:
                 found[int(name.removesuffix(".npz"))] = dict(arrays)
         return found

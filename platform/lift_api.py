@@ -12,6 +12,8 @@ from diffpose.model.sampling import Refine
 from diffpose.model.skeleton import JOINT_NAMES, N_JOINTS
 
 MAX_FRAMES = 5000
+MAX_PX = 1e6
+MIN_SIGMA_PX = 0.01
 # Human3.6M's cameras: the focal length is 1.145 times the image width.
 DEFAULT_FOCAL_RATIO = 1.145
 
@@ -30,7 +32,11 @@ class LiftRequest(BaseModel, frozen=True, extra="forbid"):
         "model's training detector typically shows",
     )
     focal_length_px: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="default: 1.145 times the longer image side"
+        None,
+        ge=1,
+        le=1e7,
+        allow_inf_nan=False,
+        description="default: 1.145 times the longer image side",
     )
     n_hypotheses: int | None = Field(None, ge=1, le=100, description="N; default: the run's own")
     refine: Refine | None = Field(
@@ -53,6 +59,9 @@ class LiftRequest(BaseModel, frozen=True, extra="forbid"):
                         f"has {len(point)} values, expected x and y"
                     )
         _check_finite("keypoints", keypoints)
+        furthest = float(np.abs(np.asarray(keypoints)).max())
+        if furthest > MAX_PX:
+            raise ValueError(f"keypoints must lie within {MAX_PX:g} px of 0, got {furthest:g}")
         return keypoints
 
     @field_validator("sigma_px")
@@ -61,8 +70,12 @@ class LiftRequest(BaseModel, frozen=True, extra="forbid"):
         if sigma is not None:
             _check_frames("sigma_px", sigma, "[T, 17]")
             _check_finite("sigma_px", sigma)
-            if min(map(min, sigma)) <= 0:
-                raise ValueError(f"sigma_px must be above 0 px, got {min(map(min, sigma))}")
+            low, high = min(map(min, sigma)), max(map(max, sigma))
+            if low < MIN_SIGMA_PX or high > MAX_PX:
+                worst = low if low < MIN_SIGMA_PX else high
+                raise ValueError(
+                    f"sigma_px must be from {MIN_SIGMA_PX:g} to {MAX_PX:g} px, got {worst:g}"
+                )
         return sigma
 
     @model_validator(mode="after")

@@ -89,9 +89,9 @@ def sequence_lengths(clips: Sequence[Clip]) -> list[int]:
 
 
 def make_predict_fn(
-    store_uri: str, run: str, overrides: dict[str, Any], seed: int, out: str, question: str
+    store_uri: str, run: str, overrides: dict[str, Any], seed: int, out: str
 ) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Return a stage on rows {"clips", "file"}: lifts a person's clips and writes the files.
+    """Return a stage on rows {"clips", "file", "question"}: lifts a person, writes the files.
 
     Seeds follow the frame's number within the video, so a video gives the same poses whatever else
     is predicted with it.
@@ -139,7 +139,7 @@ def make_predict_fn(
         uncertainty = predict_uncertainty(arrays["hypotheses_mm"], sampling, recalibration)
         if uncertainty.covariance_mm2 is not None:
             arrays["covariance_mm2"] = uncertainty.covariance_mm2.astype(np.float32)
-        write_person(out, row["file"], person, arrays, uncertainty, run, question)
+        write_person(out, row["file"], person, arrays, uncertainty, run, row["question"])
         return {"file": row["file"], "frames": len(arrays["poses_mm"])}
 
     return predict
@@ -156,8 +156,9 @@ def write_person(
 ) -> None:
     """Write FILE.npz with everything and FILE.json with the poses.
 
-    ``question`` stands in the JSON: what the answer depends on besides the detections, so that a
-    rerun that asks something else is told from one that goes on.
+    Covariances are in the npz alone: as text they would be most of the file. ``question`` stands
+    in the JSON: what the answer depends on besides the detections' content, so that a rerun that
+    asks something else is told from one that goes on.
     """
     buffer = io.BytesIO()
     layout = np.array(JOINT_LAYOUT)
@@ -185,7 +186,7 @@ def write_person(
             "n_hypotheses": int(arrays["hypotheses_mm"].shape[1]),
             "model": run,
             "question": question,
-            **uncertainty.to_answer(),
+            **uncertainty.claims(),
             **rounded,
         },
     )

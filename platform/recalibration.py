@@ -31,7 +31,7 @@ from diffpose.platform.storage import exists, join, read_json, write_json
 FORMAT = 2
 FILE = "uncertainty.json"
 # What changes the spread of hypotheses, besides their number.
-_SPREAD = ("temperature", "start", "centred", "held_mean", "refine", "mirror")
+_SPREAD = ("temperature", "start", "centred", "held_mean", "refine", "mirror", "root")
 _AGAIN = "diffpose recalibrate run=RUN store=STORE fits one."
 
 
@@ -108,10 +108,16 @@ class Predicted:
 
     def to_answer(self) -> dict[str, Any]:
         """Return the fields of an answer as JSON values, covariances to 0.01 mm^2."""
-        radii = self.radii
         covariance = self.covariance_mm2
         return {
             "covariance_mm2": None if covariance is None else np.round(covariance, 2).tolist(),
+            **self.claims(),
+        }
+
+    def claims(self) -> dict[str, Any]:
+        """Return what is the same for all answers, as JSON values."""
+        radii = self.radii
+        return {
             "ellipsoid_radius": None
             if radii is None
             else {f"{round(100 * level)}": value for level, value in radii.items()},
@@ -134,7 +140,7 @@ def predict_uncertainty(
     """
     n, n_hypotheses = hypotheses_mm.shape[:2]
     if n_hypotheses == 1:
-        return predict_from_one(n, recalibration)
+        return predict_from_one(n, sampling, recalibration)
     sample = sample_covariance(hypotheses_mm)
     return predict_from_sample(sample, n_hypotheses, sampling, recalibration)
 
@@ -156,13 +162,17 @@ def predict_from_sample(
     return Predicted(claim.covariance(sample), claim.dof, True, note)
 
 
-def predict_from_one(n: int, recalibration: Recalibration | None) -> Predicted:
+def predict_from_one(
+    n: int, sampling: SamplingSettings, recalibration: Recalibration | None
+) -> Predicted:
     """Return the uncertainty of n answers of one hypothesis each: none, if that was not fitted."""
     if recalibration is None or recalibration.n_hypotheses != 1:
         note = "one hypothesis has no covariance; ask for n_hypotheses=2 or more"
         return Predicted(None, np.inf, False, note)
     same = np.broadcast_to(recalibration.answer_covariance_mm2, (n, N_JOINTS, 3, 3))
-    return Predicted(same, np.inf, True, "the same for all poses: the run gives one answer")
+    changed = recalibration.differences(1, sampling)
+    note = "the same for all poses: the run gives one answer"
+    return Predicted(same, np.inf, True, f"{note}; recalibrated for {changed}" if changed else note)
 
 
 def save_recalibration(run_uri: str, recalibration: Recalibration) -> None:
@@ -171,7 +181,7 @@ def save_recalibration(run_uri: str, recalibration: Recalibration) -> None:
 
 
 def load_recalibration(run_uri: str) -> Recalibration | None:
-    """Read a run's recalibration; None if it has none.
+    """Read a run's recalibration; None if it has none, or one of an earlier version.
 
     Raises:
         RunError: the file is damaged or of another format.
@@ -181,6 +191,8 @@ def load_recalibration(run_uri: str) -> Recalibration | None:
         return None
     try:
         value = read_json(uri)
+        if value["format"] in range(1, FORMAT):  # of an earlier version: to be fitted again
+            return None
         if value["format"] != FORMAT:
             raise ValueError(f"format {value['format']!r}, expected {FORMAT}")
         found = value["ellipsoids"]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,7 +25,7 @@ from diffpose.model.uncertainty import (
     unpacked,
 )
 from diffpose.platform.checkpoint import load_lifter
-from diffpose.platform.clips import Split
+from diffpose.platform.clips import Clip, Split
 from diffpose.platform.evaluation import Evaluation, evaluate_runs
 from diffpose.platform.evaluation_files import CONTEXT
 from diffpose.platform.observations import read_observations
@@ -98,8 +102,8 @@ def refined_by_others(
     """
     answer = evaluation.methods[_RUN].pose_mm
     errors = evaluation.truth_mm.astype(np.float64) - answer
-    sources = {clip.clip: clip.source for clip in store.clips()}
-    own = np.array([sources[clip] for clip in evaluation.clips.tolist()])
+    known = recordings(store.clips())
+    own = np.array([known[clip] for clip in evaluation.clips.tolist()])
     half = np.unique(own, return_inverse=True)[1] % 2
     ends = np.cumsum(evaluation.stretches)
     stretches = [slice(end - n, end) for end, n in zip(ends, evaluation.stretches, strict=True)]
@@ -123,6 +127,24 @@ def refined_by_others(
             poses, roots, seen, moment, whole
         )[0]
     return refined
+
+
+def recordings(clips: Sequence[Clip]) -> dict[str, str]:
+    """Return of which recording each clip is: its source, for films without the camera's name.
+
+    Films of one motion are a file per camera, which ends with the camera's name by convention
+    (diffpose render); other sources have all their cameras in one.
+    """
+    cameras: dict[str, set[str]] = defaultdict(set)
+    for clip in clips:
+        cameras[clip.source].add(clip.camera)
+    found = {}
+    for clip in clips:
+        stem = clip.source.rpartition(".")[0]
+        one_camera = len(cameras[clip.source]) == 1 and clip.camera != ""
+        ends_so = one_camera and re.search(rf"[^0-9a-zA-Z]{re.escape(clip.camera)}$", stem)
+        found[clip.clip] = stem.removesuffix(clip.camera) if ends_so else clip.source
+    return found
 
 
 def fit(

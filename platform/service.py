@@ -5,7 +5,7 @@ replica, where names as strings can no longer be looked up.
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,9 @@ from ray.serve.handle import DeploymentHandle
 
 from diffpose import __version__
 from diffpose.model.initial_distribution import Observations
+from diffpose.model.lifted import Lifted
 from diffpose.model.lifter import row_seeds
-from diffpose.model.sampling import Refine, SamplingSettings
+from diffpose.model.sampling import Refine, SamplingSettings, unrefined
 from diffpose.platform.checkpoint import load_lifter
 from diffpose.platform.lift_api import LiftRequest, LiftResponse
 from diffpose.platform.recalibration import (
@@ -27,6 +28,9 @@ from diffpose.platform.recalibration import (
     load_recalibration,
     predict_uncertainty,
 )
+
+# Heatmaps in the making are 650 kB per frame.
+_FRAMES_AT_ONCE = 256
 
 app = FastAPI(
     title="DiffPose at scale",
@@ -75,6 +79,13 @@ class Answer:
     uncertainty: Predicted
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """Why a question has no answer."""
+
+    reason: str
+
+
 class PoseModel:
     """A run, ready to answer batches of questions; knows nothing of HTTP or Ray."""
 
@@ -84,46 +95,92 @@ class PoseModel:
         self.sigma_cells = np.array(config["typical_sigma_cells"])
         self.recalibration = load_recalibration(run_uri)
 
-    def answer(self, questions: list[Question]) -> list[Answer]:
-        """Lift all frames of all questions together, grouped by their sampling settings.
+    def answer(self, questions: list[Question]) -> list[Answer | Refusal]:
+        """Lift short questions together where their sampling is the same, long ones in pieces.
 
-        A question's answer does not depend on the others of its batch.
+        A question's answer does not depend on the others of its batch, nor does its failure.
         """
-        answers: list[Answer | None] = [None] * len(questions)
-        groups: dict[SamplingSettings, list[int]] = {}
+        answers: list[Answer | Refusal] = [Refusal("not answered")] * len(questions)
+        for sampling, members in self._batches(questions):
+            found: list[Answer | Refusal]
+            try:
+                found = [*self._lift([questions[i] for i in members], sampling)]
+            except (ValueError, ArithmeticError) as error:
+                if len(members) > 1:
+                    found = [self.answer([questions[i]])[0] for i in members]
+                else:
+                    found = [Refusal(str(error))]
+            for i, answer in zip(members, found, strict=True):
+                finite = isinstance(answer, Refusal) or np.isfinite(answer.poses_mm).all()
+                answers[i] = answer if finite else Refusal("no finite pose fits them")
+        return answers
+
+    def _batches(self, questions: list[Question]) -> list[tuple[SamplingSettings, list[int]]]:
+        """Put questions of the same sampling together, up to _FRAMES_AT_ONCE frames."""
+        batches: list[tuple[SamplingSettings, list[int]]] = []
+        open_: dict[SamplingSettings, tuple[list[int], int]] = {}
         for i, question in enumerate(questions):
             asked = {"n_hypotheses": question.n_hypotheses, "refine": question.refine}
             given = {name: value for name, value in asked.items() if value is not None}
             sampling = SamplingSettings.model_validate({**self.sampling.model_dump(), **given})
-            groups.setdefault(sampling, []).append(i)
-        for sampling, members in groups.items():
-            parts = [self._observe(questions[i]) for i in members]
-            seeds = [
-                row_seeds(questions[i].seed, np.arange(len(questions[i].keypoints_px)))
-                for i in members
-            ]
-            lengths = [len(part) for part in parts]  # each question is a sequence
-            lifted = self.lifter.lift(
-                Observations.joined(parts), sampling, np.concatenate(seeds), lengths
-            )
-            ends = np.cumsum(lengths)
-            for i, start, stop in zip(members, [0, *ends[:-1]], ends, strict=True):
-                hypotheses = lifted.hypotheses_mm[start:stop]
-                answers[i] = Answer(
-                    lifted.pose_mm[start:stop],
-                    lifted.std_mm[start:stop],
-                    lifted.root_mm[start:stop],
-                    hypotheses,
-                    predict_uncertainty(hypotheses, sampling, self.recalibration),
-                )
-        return [answer for answer in answers if answer is not None]
+            frames = len(question.keypoints_px)
+            members, n = open_.get(sampling, ([], 0))
+            if not members or n + frames > _FRAMES_AT_ONCE:
+                members, n = [], 0
+                batches.append((sampling, members))
+            members.append(i)
+            open_[sampling] = members, n + frames
+        return batches
 
-    def _observe(self, question: Question) -> Observations:
+    def _lift(self, questions: list[Question], sampling: SamplingSettings) -> list[Answer]:
+        """Lift a batch: several short questions, or a long one."""
+        lengths = [len(question.keypoints_px) for question in questions]  # each is a sequence
+        seeds = np.concatenate(
+            [row_seeds(q.seed, np.arange(n)) for q, n in zip(questions, lengths, strict=True)]
+        )
+        if sum(lengths) <= _FRAMES_AT_ONCE:
+            seen = Observations.joined([self._observe(question) for question in questions])
+            lifted = self.lifter.lift(seen, sampling, seeds, lengths)
+        else:
+            (question,) = questions
+            lifted = self._lift_long(question, sampling, seeds)
+        ends = np.cumsum(lengths)
+        return [
+            Answer(
+                lifted.pose_mm[start:stop],
+                lifted.std_mm[start:stop],
+                lifted.root_mm[start:stop],
+                lifted.hypotheses_mm[start:stop],
+                predict_uncertainty(lifted.hypotheses_mm[start:stop], sampling, self.recalibration),
+            )
+            for start, stop in zip([0, *ends[:-1]], ends, strict=True)
+        ]
+
+    def _lift_long(
+        self, question: Question, sampling: SamplingSettings, seeds: NDArray[np.uint64]
+    ) -> Lifted:
+        """Lift in pieces: heatmaps are most of the memory, and are made twice to live shortly."""
+        n = len(question.keypoints_px)
+        pieces = [slice(i, min(i + _FRAMES_AT_ONCE, n)) for i in range(0, n, _FRAMES_AT_ONCE)]
+        light = [replace(self._observe(question, rows), heatmaps=None) for rows in pieces]
+        views = self.lifter.views(Observations.joined(light), sampling, [n])
+        parts = [
+            self.lifter.lift(
+                self._observe(question, rows),
+                unrefined(sampling),
+                seeds[rows],
+                views=[(view.rows(rows), context.rows(rows)) for view, context in views],
+            ).ended()
+            for rows in pieces
+        ]
+        return self.lifter.refined(Lifted.joined(parts), views[0][0], sampling, [n])
+
+    def _observe(self, question: Question, rows: slice = slice(None)) -> Observations:
         sigma = question.sigma_px
         return Observations.from_keypoints(
-            question.keypoints_px,
-            question.camera,
-            sigma_px=sigma,
+            question.keypoints_px[rows],
+            question.camera[rows],
+            sigma_px=None if sigma is None else sigma[rows],
             sigma_cells=self.sigma_cells if sigma is None else None,
         )
 
@@ -139,7 +196,7 @@ class PoseLifter:
         self.model = PoseModel(run_uri)
 
     @serve.batch(max_batch_size=32, batch_wait_timeout_s=0.005)
-    async def lift(self, questions: list[Question]) -> list[Answer]:
+    async def lift(self, questions: list[Question]) -> list[Answer | Refusal]:
         """Answer a batch; the event loop stays free for the requests that arrive meanwhile."""
         return await asyncio.to_thread(self.model.answer, questions)
 
@@ -150,6 +207,7 @@ class PoseLifter:
             "run": self.model.run,
             "n_hypotheses": sampling.n_hypotheses,
             "refine": sampling.refine,
+            "root": sampling.root,
             "can_refine": self.model.lifter.errors_mm2 is not None,
         }
 
@@ -162,17 +220,13 @@ class PoseApi:
     def __init__(self, lifter: DeploymentHandle[PoseLifter], run_uri: str) -> None:
         self.lifter = lifter
         self.run = run_uri
-        self.can_refine: bool | None = None  # asked once, with the first request that wants it
+        self.described: dict[str, Any] | None = None  # asked once, when it is needed
 
     @app.post("/v1/lift")
     async def lift(self, request: LiftRequest) -> LiftResponse:
         """Lift 2D keypoints to 3D poses with their uncertainty."""
-        if request.refine not in (None, "none") and not await self._refines():
-            raise HTTPException(
-                422,
-                f"refine={request.refine!r} needs the errors of this run on known poses, which "
-                "nobody has measured: diffpose recalibrate run=RUN store=STORE does.",
-            )
+        if request.refine not in (None, "none"):
+            await self._check_refine(request.refine)
         sigma = request.sigma_px
         question = Question(
             keypoints_px=np.array(request.keypoints, dtype=np.float64),
@@ -182,7 +236,9 @@ class PoseApi:
             refine=request.refine,
             seed=request.seed,
         )
-        answer: Answer = await self.lifter.lift.remote(question)
+        answer: Answer | Refusal = await self.lifter.lift.remote(question)
+        if isinstance(answer, Refusal):
+            raise HTTPException(422, f"These keypoints cannot be lifted: {answer.reason}")
         return LiftResponse(
             poses_mm=answer.poses_mm.tolist(),
             std_mm=answer.std_mm.tolist(),
@@ -193,10 +249,20 @@ class PoseApi:
             model=self.run,
         )
 
-    async def _refines(self) -> bool:
-        if self.can_refine is None:
-            self.can_refine = bool((await self.lifter.describe.remote())["can_refine"])
-        return self.can_refine
+    async def _check_refine(self, asked: Refine) -> None:
+        """Answer 422 where this run cannot refine."""
+        if self.described is None:
+            self.described = await self.lifter.describe.remote()
+        if not self.described["can_refine"]:
+            raise HTTPException(
+                422,
+                f"refine={asked!r} needs the errors of this run on known poses, which "
+                "nobody has measured: diffpose recalibrate run=RUN store=STORE does.",
+            )
+        if self.described["root"] == "predicted":
+            raise HTTPException(
+                422, f"refine={asked!r} moves poses whose root is 0; this run has root=predicted."
+            )
 
     @app.get("/healthz")
     async def healthz(self) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def measure_hypotheses(
         before = predict_from_sample(sample, n_hypotheses, sampling, None)
         predicted = predict_from_sample(sample, n_hypotheses, sampling, recalibration)
     else:
-        predicted = predict_from_one(n, recalibration)
+        predicted = predict_from_one(n, sampling, recalibration)
     return _measured(
         n, residual, before, predicted, None if sample is None else packed(sample),
         (energy, energy_pose), best_of_n_mpjpe(hypotheses_mm, truth_mm), n_hypotheses,

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import io
 import json
+import zlib
 from dataclasses import dataclass
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +50,15 @@ class Sidecar(Settings):
 
     @model_validator(mode="after")
     def _lens_is_whole(self) -> Sidecar:
+        if self.intrinsics_px is not None and not (
+            np.isfinite(self.intrinsics_px).all() and min(self.intrinsics_px[:2]) > 0
+        ):
+            raise ValueError(
+                "intrinsics_px must be finite with fx and fy above 0, got "
+                f"{list(self.intrinsics_px)}"
+            )
+        if self.distortion is not None and not np.isfinite(self.distortion).all():
+            raise ValueError(f"distortion must be finite, got {list(self.distortion)}")
         if self.distortion is not None and self.intrinsics_px is None:
             raise ValueError("distortion needs intrinsics_px, the lens that it is of")
         return self
@@ -159,7 +170,7 @@ def read_truth(video_uri: str, sidecar: Sidecar) -> Truth | None:
             f"{sidecar_uri(video_uri)} names the truth file {sidecar.truth!r}, and there is no "
             f"{uri}. Put it there, or take the key out."
         ) from None
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, TypeError, BadZipFile, zlib.error) as error:
         raise SourceError(f"{uri} is no npz file of plain arrays: {error}") from None
     missing = {"timestamp_s", "joints_mm"} - found.keys()
     if missing:

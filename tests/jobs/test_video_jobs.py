@@ -264,7 +264,7 @@ def test_predict_writes_poses_of_every_person(
         np.testing.assert_allclose(answer["poses_mm"], arrays["poses_mm"], atol=0.06)
         assert len(arrays["timestamp_s"]) == len(arrays["keypoints_px"]) == len(answer["std_mm"])
         assert arrays["covariance_mm2"].shape == (*arrays["poses_mm"].shape, 3)
-        np.testing.assert_allclose(answer["covariance_mm2"], arrays["covariance_mm2"], atol=0.1)
+        assert "covariance_mm2" not in answer  # most of the file, as text
     assert answer["calibrated"]
     assert set(answer["ellipsoid_radius"]) == {"50", "90"}
     assert answer["video"] == film.name

@@ -16,6 +16,7 @@ from diffpose.model.energy_score import gaussian_score, hypotheses_score
 from diffpose.model.map_refinement import N_VALUES
 from diffpose.model.sampling import SamplingSettings
 from diffpose.model.uncertainty import Ellipsoids, radius, sample_covariance, uncalibrated
+from diffpose.platform.clips import Clip
 from diffpose.platform.errors import RunError
 from diffpose.platform.lift_api import LiftResponse
 from diffpose.platform.recalibration import (
@@ -25,6 +26,7 @@ from diffpose.platform.recalibration import (
     predict_uncertainty,
     save_recalibration,
 )
+from diffpose.platform.recalibration_stage import recordings
 from diffpose.platform.uncertainty_figures import (
     from_columns,
     measure_context,
@@ -224,3 +226,43 @@ def test_equal_hypotheses_have_finite_figures() -> None:
     assert figures["rms_spread_mm"] == pytest.approx(0, abs=1e-6)
     assert figures["sharpness_mm"] == pytest.approx(radius(0.5), rel=1e-3)  # the floor of 1 mm
     json.dumps(figures, allow_nan=False)
+
+
+def test_a_file_of_an_earlier_version_is_none(tmp_path: Path) -> None:
+    save_recalibration(str(tmp_path), recalibration())
+    file = tmp_path / "denoiser" / "uncertainty.json"
+    file.write_text(json.dumps({"format": 1, "other": "fields"}))
+    assert load_recalibration(str(tmp_path)) is None
+    file.write_text(json.dumps({"format": 99}))
+    with pytest.raises(RunError, match="format 99"):
+        load_recalibration(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"refine": "frame"}, "refine none, not frame"), ({"root": "predicted"}, "root subtracted")],
+)
+def test_a_note_says_what_the_claims_are_not_of(changes: dict[str, Any], words: str) -> None:
+    hypotheses, _ = answers(4, 5, 30.0, 40.0)
+    for n, fitted in ((5, recalibration()), (1, recalibration(ellipsoids=None, n_hypotheses=1))):
+        asked = SamplingSettings(n_hypotheses=n)
+        plain = predict_uncertainty(hypotheses[:, :n], asked, fitted)
+        assert "not" not in plain.note
+        changed = predict_uncertainty(hypotheses[:, :n], asked.model_copy(update=changes), fitted)
+        assert words in changed.note
+
+
+def test_films_of_one_motion_are_one_recording() -> None:
+    def clip(name: str, source: str, camera: str) -> Clip:
+        return Clip(clip=name, source=source, subject="S", action="a", camera=camera,
+                    split="validation", fps=10, width=9, height=9, first_frame=0, first_row=0,
+                    n_rows=1)  # fmt: skip
+
+    films = [clip(f"{i}{c}", f"walk_{i}_camera_{c}.mp4", f"camera_{c}") for i in "01" for c in "01"]
+    found = recordings(films)
+    assert found["00"] == found["01"] != found["10"] == found["11"]
+    # a file with all its cameras is a recording, whatever its name ends with
+    motions = [clip(f"{i}{c}", f"walk_{i}.bvh", c) for i in "01" for c in "01"]
+    assert recordings(motions) == {c.clip: c.source for c in motions}
+    own = [clip("a", "me.mp4", "camera_0"), clip("b", "you.mp4", "camera_0")]
+    assert recordings(own) == {"a": "me.mp4", "b": "you.mp4"}

@@ -51,6 +51,9 @@ def test_nothing_beside_a_video_is_fine(tmp_path: Path) -> None:
         ('{"subjekt": 1}', ["film.json", "subjekt", "subject"]),
         ('{"split": "exam"}', ["split", "train"]),
         ("[1]", ["film.json", "sidecar"]),
+        ('{"intrinsics_px": [0, -5, 1, 1]}', ["fx and fy above 0", "-5"]),
+        ('{"intrinsics_px": [NaN, 1, 1, 1]}', ["finite", "nan"]),
+        ('{"intrinsics_px": [9, 9, 1, 1], "distortion": [NaN, 0, 0, 0, 0]}', ["distortion", "nan"]),
     ],
 )
 def test_wrong_sidecars_are_named(tmp_path: Path, text: str, words: list[str]) -> None:
@@ -76,6 +79,15 @@ def test_wrong_truth_is_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "t.npz", timestamp_s=np.array([{}], dtype=object))
     with pytest.raises(SourceError, match="plain arrays"):
         read_truth(video, sidecar)
+    write_truth(video, sidecar, truth(np.arange(3.0)))
+    whole = (tmp_path / "film.truth.npz").read_bytes()
+    spoilt = bytearray(whole)
+    spoilt[len(whole) // 3] ^= 255
+    np.save(tmp_path / "one.npy", np.arange(3.0))
+    for content in (b"", whole[:-30], bytes(spoilt), (tmp_path / "one.npy").read_bytes()):
+        (tmp_path / "film.truth.npz").write_bytes(content)
+        with pytest.raises(SourceError, match=r"film\.truth\.npz is no npz file of plain arrays"):
+            read_truth(video, read_sidecar(video))
 
 
 def test_moments_are_matched_by_time() -> None:

@@ -1,0 +1,78 @@
+"""Batches of questions to a run: who fails alone, what is lifted in pieces. Without HTTP or Ray."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from untrained import CAMERA, make_lifter, observations
+
+from diffpose.model.map_refinement import N_VALUES
+from diffpose.model.sampling import SamplingSettings
+from diffpose.platform import service
+from diffpose.platform.service import Answer, PoseModel, Question, Refusal
+
+
+@pytest.fixture
+def model() -> PoseModel:
+    made = PoseModel.__new__(PoseModel)  # without a run directory
+    made.run = "untrained"
+    made.lifter = make_lifter(process="mixture")
+    made.lifter.errors_mm2 = 400.0 * np.eye(N_VALUES)
+    made.sampling = SamplingSettings(n_hypotheses=3)
+    made.sigma_cells = np.full(17, 1.5)
+    made.recalibration = None
+    return made
+
+
+def question(n: int, **changes: object) -> Question:
+    keypoints = np.tile(observations().keypoints_px, (n, 1, 1))[:n].astype(np.float64)
+    keypoints += np.arange(n)[:, None, None]
+    camera = np.tile(CAMERA.astype(np.float32), (n, 1))
+    return replace(Question(keypoints, None, camera, None, None, 7), **changes)
+
+
+def same(one: Answer | Refusal, other: Answer | Refusal) -> None:
+    assert isinstance(one, Answer)
+    assert isinstance(other, Answer)
+    for name in ("poses_mm", "std_mm", "root_mm", "hypotheses_mm"):
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=0.05)
+
+
+def test_a_question_that_cannot_be_lifted_fails_alone(model: PoseModel) -> None:
+    bad = question(1)
+    bad.keypoints_px[0, 3] = 1e39
+    good = [question(2), question(3, n_hypotheses=2)]
+    first, refused, second = model.answer([good[0], bad, good[1]])
+    assert isinstance(refused, Refusal)
+    assert refused.reason
+    same(first, model.answer([good[0]])[0])
+    same(second, model.answer([good[1]])[0])
+    assert second.hypotheses_mm.shape == (3, 2, 17, 3)
+
+
+@pytest.mark.parametrize("refine", [None, "clip"])
+def test_a_long_question_is_lifted_in_pieces_like_a_short_one(
+    model: PoseModel, monkeypatch: pytest.MonkeyPatch, refine: str | None
+) -> None:
+    asked = [question(11, refine=refine), question(2, refine=refine)]
+    whole = model.answer(asked)
+    monkeypatch.setattr(service, "_FRAMES_AT_ONCE", 4)
+    pieces = model.answer(asked)
+    for one, other in zip(whole, pieces, strict=True):
+        same(one, other)
+
+
+def test_batches_have_a_size(model: PoseModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_FRAMES_AT_ONCE", 5)
+    asked = [question(3), question(2), question(1), question(9), question(1, n_hypotheses=2)]
+    batches = [members for _, members in model._batches(asked)]
+    assert batches == [[0, 1], [2], [3], [4]]
+    assert [len(a.poses_mm) for a in model.answer(asked) if isinstance(a, Answer)] == [
+        3,
+        2,
+        1,
+        9,
+        1,
+    ]
