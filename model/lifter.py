@@ -34,6 +34,9 @@ from diffpose.model.skeleton import ROOT
 
 # Detections and what the context encoder makes of them.
 View: TypeAlias = tuple[Detections, Context]
+# Activations of more leave a processor's cache; with many hypotheses they would fill the memory.
+FRAMES_PER_PASS = 128
+HYPOTHESES_PER_PASS = 5 * FRAMES_PER_PASS
 
 
 def denoise_step(
@@ -73,10 +76,6 @@ def single_step_input(detections: Detections, context: Context) -> Tensor:
     z = context.pose_mm[..., 2]
     pose = back_project(detections.rays, z, context.translation_mm)
     return pose * POSE_SCALE_PER_MM
-
-
-_FRAMES_PER_PASS = 128
-_HYPOTHESES_PER_PASS = 5 * _FRAMES_PER_PASS
 
 
 class Lifter:
@@ -132,8 +131,7 @@ class Lifter:
             lengths: frames of the sequences that these are, one after the other, for encoders of
                 windows; default: one sequence.
             views: what self.views returned for these frames, where it was computed before.
-            chunk: frames per pass; default: with five hypotheses 128 (activations of more leave the
-                processor's cache), of more hypotheses fewer frames.
+            chunk: frames per pass; default: FRAMES_PER_PASS, fewer with more than five hypotheses.
 
         Raises:
             ValueError: no frames, a heatmap is empty, or seeds and frames differ in number.
@@ -151,7 +149,7 @@ class Lifter:
         if views is None:
             views = self.views(observations, sampling, lengths)
         if chunk is None:
-            chunk = max(1, min(_FRAMES_PER_PASS, _HYPOTHESES_PER_PASS // sampling.n_hypotheses))
+            chunk = max(1, min(FRAMES_PER_PASS, HYPOTHESES_PER_PASS // sampling.n_hypotheses))
         parts = [
             self._lift(
                 hk.take_rows(observations, slice(i, i + chunk)),

@@ -30,7 +30,7 @@ from diffpose.model.diffusion import reverse_process
 from diffpose.model.initial_distribution import Observations
 from diffpose.model.lens import Lens
 from diffpose.model.lifted import Lifted
-from diffpose.model.lifter import Lifter, View
+from diffpose.model.lifter import FRAMES_PER_PASS, Lifter, View
 from diffpose.model.noise_schedule import linear_alphas
 from diffpose.model.sampling import SamplingSettings
 from diffpose.model.skeleton import MIRROR, ROOT
@@ -182,7 +182,7 @@ class OfficialLifter(Lifter):
             seeds: not looked at.
             lengths: frames of the sequences that these are, one after the other; default: one.
             views: what self.views returned for these frames, where it was computed before.
-            chunk: frames per pass; default: 128.
+            chunk: frames per pass; default: FRAMES_PER_PASS.
 
         Raises:
             ValueError: there are no frames, or the sequences have another number of them.
@@ -196,7 +196,7 @@ class OfficialLifter(Lifter):
             )
         ((detections, context),) = views or self.views(observations, sampling, lengths)
         start = torch.cat([context.features, context.pose_mm / 1000.0], dim=-1)
-        walks = [self.walk(part) for part in torch.split(start, chunk or 128)]
+        walks = [self.walk(part) for part in torch.split(start, chunk or FRAMES_PER_PASS)]
         trajectory = torch.cat(walks, dim=1)[..., 2:] * 1000.0  # (steps, B, J, 3)
         if sampling.root == "subtracted":
             trajectory = trajectory - trajectory[..., ROOT : ROOT + 1, :]

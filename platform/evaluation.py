@@ -237,20 +237,20 @@ def _question(
     return {
         "store": store.uri,
         # a store that was made anew in the same place has the same clips, but other detections
-        "made": hashlib.sha256(
-            json.dumps(
-                [store.attributes.get(name) for name in ("config", "detector", "code_version")],
-                sort_keys=True,
-                default=str,
-            ).encode()
-        ).hexdigest(),
-        "rows": hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
+        "made": _digest(
+            [store.attributes.get(name) for name in ("config", "detector", "code_version")]
+        ),
+        "rows": _digest(rows),
         "rows_per_task": _ROWS_PER_TASK,
         "split": split,
         "models": {name: answer_digests(run) for name, run in runs.items()},
         "sampling": sampling,
         "seed": seed,
     }
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _n_rows(ranges: Sequence[dict[str, Any]]) -> int:

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from diffpose.model.initial_distribution import Observations
-from diffpose.model.lifted import Lifted
 from diffpose.model.lifter import Lifter, row_seeds
-from diffpose.model.sampling import SamplingSettings, unrefined
+from diffpose.model.long_sequence import lift_in_parts
+from diffpose.model.sampling import SamplingSettings
 from diffpose.model.skeleton import EDGES, JOINT_NAMES
 from diffpose.platform.checkpoint import load_to_sample
 from diffpose.platform.clips import Clip
@@ -104,32 +104,22 @@ def make_predict_fn(
         store = PoseStore.open(store_uri)
         lifter, sampling = _lifter(run, json.dumps(overrides))
         recalibration = load_recalibration(run)
-        parts: list[Lifted] = []
-        stored: list[dict[str, NDArray[Any]]] = []
-        # clips are cut for storage: an encoder of windows sees across their borders
-        seen = [
-            read_observations(store, c.first_row, c.first_row + c.n_rows, heatmaps=False)
-            for c in clips
-        ]
-        lengths = sequence_lengths(clips)
-        views = lifter.views(Observations.joined(seen), sampling, lengths)
-        first = 0
-        for clip in clips:
-            rows = clip.first_row, clip.first_row + clip.n_rows
-            seeds = row_seeds(seed, clip.first_frame + np.arange(clip.n_rows))
-            own = slice(first, first + clip.n_rows)
-            first = own.stop
-            lifted = lifter.lift(
-                read_observations(store, *rows),
-                unrefined(sampling),
-                seeds,
-                views=[(view.rows(own), context.rows(own)) for view, context in views],
-            )
-            parts.append(lifted.ended())
-            stored.append({name: store.read(field, *rows) for name, field in _STORED.items()})
-        # one person: the bones are the same however the track is broken
-        lifted = lifter.refined(Lifted.joined(parts), views[0][0], sampling)
-        arrays = {name: np.concatenate([part[name] for part in stored]) for name in _STORED}
+        rows = [(clip.first_row, clip.first_row + clip.n_rows) for clip in clips]
+        seeds = [row_seeds(seed, clip.first_frame + np.arange(clip.n_rows)) for clip in clips]
+        # clips are cut for storage: an encoder of windows sees across their borders, and one
+        # person's bones are the same however the track is broken
+        lifted = lift_in_parts(
+            lifter,
+            Observations.joined([read_observations(store, *r, heatmaps=False) for r in rows]),
+            (read_observations(store, *r) for r in rows),
+            sampling,
+            np.concatenate(seeds),
+            sequence_lengths(clips),
+        )
+        arrays = {
+            name: np.concatenate([store.read(field, *r) for r in rows])
+            for name, field in _STORED.items()
+        }
         arrays |= {
             "poses_mm": lifted.pose_mm,
             "std_mm": lifted.std_mm,

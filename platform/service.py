@@ -13,6 +13,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
@@ -20,7 +21,8 @@ from diffpose import __version__
 from diffpose.model.initial_distribution import Observations
 from diffpose.model.lifted import Lifted
 from diffpose.model.lifter import row_seeds
-from diffpose.model.sampling import Refine, SamplingSettings, unrefined
+from diffpose.model.long_sequence import lift_in_parts
+from diffpose.model.sampling import Refine, SamplingSettings
 from diffpose.platform.checkpoint import load_lifter
 from diffpose.platform.lift_api import LiftRequest, LiftResponse
 from diffpose.platform.recalibration import (
@@ -100,40 +102,45 @@ class PoseModel:
 
         A question's answer does not depend on the others of its batch, nor does its failure.
         """
-        answers: list[Answer | Refusal] = [Refusal("not answered")] * len(questions)
-        for sampling, members in self._batches(questions):
-            found: list[Answer | Refusal]
+        answers: dict[int, Answer | Refusal] = {}
+        for members in self._batches(questions):
+            asked = [questions[i] for i in members]
             try:
-                found = [*self._lift([questions[i] for i in members], sampling)]
+                found = self._lift(asked)
             except (ValueError, ArithmeticError) as error:
-                if len(members) > 1:
-                    found = [self.answer([questions[i]])[0] for i in members]
-                else:
-                    found = [Refusal(str(error))]
+                if len(members) == 1:
+                    answers[members[0]] = Refusal(_reason(error))
+                else:  # whose fault it is shows when each is lifted alone
+                    alone = [self.answer([question])[0] for question in asked]
+                    answers.update(zip(members, alone, strict=True))
+                continue
             for i, answer in zip(members, found, strict=True):
-                finite = isinstance(answer, Refusal) or np.isfinite(answer.poses_mm).all()
-                answers[i] = answer if finite else Refusal("no finite pose fits them")
-        return answers
+                finite = np.isfinite(answer.poses_mm).all()
+                answers[i] = answer if finite else Refusal("no finite pose fits these keypoints")
+        return [answers[i] for i in range(len(questions))]
 
-    def _batches(self, questions: list[Question]) -> list[tuple[SamplingSettings, list[int]]]:
+    def _batches(self, questions: list[Question]) -> list[list[int]]:
         """Put questions of the same sampling together, up to _FRAMES_AT_ONCE frames."""
-        batches: list[tuple[SamplingSettings, list[int]]] = []
-        open_: dict[SamplingSettings, tuple[list[int], int]] = {}
+        batches: list[list[int]] = []
+        open_: dict[tuple[int | None, Refine | None], tuple[list[int], int]] = {}
         for i, question in enumerate(questions):
-            asked = {"n_hypotheses": question.n_hypotheses, "refine": question.refine}
-            given = {name: value for name, value in asked.items() if value is not None}
-            sampling = SamplingSettings.model_validate({**self.sampling.model_dump(), **given})
-            frames = len(question.keypoints_px)
-            members, n = open_.get(sampling, ([], 0))
+            kind, frames = (question.n_hypotheses, question.refine), len(question.keypoints_px)
+            members, n = open_.get(kind, ([], 0))
             if not members or n + frames > _FRAMES_AT_ONCE:
                 members, n = [], 0
-                batches.append((sampling, members))
+                batches.append(members)
             members.append(i)
-            open_[sampling] = members, n + frames
+            open_[kind] = members, n + frames
         return batches
 
-    def _lift(self, questions: list[Question], sampling: SamplingSettings) -> list[Answer]:
-        """Lift a batch: several short questions, or a long one."""
+    def _sampling(self, question: Question) -> SamplingSettings:
+        asked = {"n_hypotheses": question.n_hypotheses, "refine": question.refine}
+        given = {name: value for name, value in asked.items() if value is not None}
+        return SamplingSettings.model_validate({**self.sampling.model_dump(), **given})
+
+    def _lift(self, questions: list[Question]) -> list[Answer]:
+        """Lift a batch: several short questions of the same sampling, or a long one."""
+        sampling = self._sampling(questions[0])
         lengths = [len(question.keypoints_px) for question in questions]  # each is a sequence
         seeds = np.concatenate(
             [row_seeds(q.seed, np.arange(n)) for q, n in zip(questions, lengths, strict=True)]
@@ -161,19 +168,10 @@ class PoseModel:
     ) -> Lifted:
         """Lift in pieces: heatmaps are most of the memory, and are made twice to live shortly."""
         n = len(question.keypoints_px)
-        pieces = [slice(i, min(i + _FRAMES_AT_ONCE, n)) for i in range(0, n, _FRAMES_AT_ONCE)]
+        pieces = [slice(i, i + _FRAMES_AT_ONCE) for i in range(0, n, _FRAMES_AT_ONCE)]
         light = [replace(self._observe(question, rows), heatmaps=None) for rows in pieces]
-        views = self.lifter.views(Observations.joined(light), sampling, [n])
-        parts = [
-            self.lifter.lift(
-                self._observe(question, rows),
-                unrefined(sampling),
-                seeds[rows],
-                views=[(view.rows(rows), context.rows(rows)) for view, context in views],
-            ).ended()
-            for rows in pieces
-        ]
-        return self.lifter.refined(Lifted.joined(parts), views[0][0], sampling, [n])
+        whole = (self._observe(question, rows) for rows in pieces)
+        return lift_in_parts(self.lifter, Observations.joined(light), whole, sampling, seeds)
 
     def _observe(self, question: Question, rows: slice = slice(None)) -> Observations:
         sigma = question.sigma_px
@@ -183,6 +181,12 @@ class PoseModel:
             sigma_px=None if sigma is None else sigma[rows],
             sigma_cells=self.sigma_cells if sigma is None else None,
         )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):  # of sampling settings
+        return "; ".join(str(e["msg"]).removeprefix("Value error, ") for e in error.errors())
+    return str(error)
 
 
 @serve.deployment
@@ -207,7 +211,6 @@ class PoseLifter:
             "run": self.model.run,
             "n_hypotheses": sampling.n_hypotheses,
             "refine": sampling.refine,
-            "root": sampling.root,
             "can_refine": self.model.lifter.errors_mm2 is not None,
         }
 
@@ -220,13 +223,10 @@ class PoseApi:
     def __init__(self, lifter: DeploymentHandle[PoseLifter], run_uri: str) -> None:
         self.lifter = lifter
         self.run = run_uri
-        self.described: dict[str, Any] | None = None  # asked once, when it is needed
 
     @app.post("/v1/lift")
     async def lift(self, request: LiftRequest) -> LiftResponse:
         """Lift 2D keypoints to 3D poses with their uncertainty."""
-        if request.refine not in (None, "none"):
-            await self._check_refine(request.refine)
         sigma = request.sigma_px
         question = Question(
             keypoints_px=np.array(request.keypoints, dtype=np.float64),
@@ -238,7 +238,7 @@ class PoseApi:
         )
         answer: Answer | Refusal = await self.lifter.lift.remote(question)
         if isinstance(answer, Refusal):
-            raise HTTPException(422, f"These keypoints cannot be lifted: {answer.reason}")
+            raise HTTPException(422, answer.reason)
         return LiftResponse(
             poses_mm=answer.poses_mm.tolist(),
             std_mm=answer.std_mm.tolist(),
@@ -248,21 +248,6 @@ class PoseApi:
             n_hypotheses=answer.hypotheses_mm.shape[1],
             model=self.run,
         )
-
-    async def _check_refine(self, asked: Refine) -> None:
-        """Answer 422 where this run cannot refine."""
-        if self.described is None:
-            self.described = await self.lifter.describe.remote()
-        if not self.described["can_refine"]:
-            raise HTTPException(
-                422,
-                f"refine={asked!r} needs the errors of this run on known poses, which "
-                "nobody has measured: diffpose recalibrate run=RUN store=STORE does.",
-            )
-        if self.described["root"] == "predicted":
-            raise HTTPException(
-                422, f"refine={asked!r} moves poses whose root is 0; this run has root=predicted."
-            )
 
     @app.get("/healthz")
     async def healthz(self) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def check_patterns(names: Iterable[str], split: SplitSettings) -> None:
     known = list(names)
     for which in ("test", "validation"):
         for pattern in getattr(split, which):
-            if not _matches_any(known, pattern):
+            if not fnmatch.filter(known, pattern):
                 some = ", ".join(map(repr, sorted(known)[:3]))
                 raise SourceError(
                     f"split.{which}: {pattern!r} means none of the {len(known)} files (names are "
@@ -186,10 +186,6 @@ def body_of(settings: PreprocessSettings, source: str, split: Split) -> int:
 def _share(share: float, total: int) -> int:
     # A share above zero of three or more files is at least one file: no split stays empty.
     return max(round(share * total), 1) if share > 0 and total >= 3 else 0
-
-
-def _matches_any(names: Iterable[str], pattern: str) -> bool:
-    return any(fnmatch.fnmatch(name, pattern) for name in names)
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

@@ -49,7 +49,32 @@ def test_a_question_that_cannot_be_lifted_fails_alone(model: PoseModel) -> None:
     assert refused.reason
     same(first, model.answer([good[0]])[0])
     same(second, model.answer([good[1]])[0])
+    assert isinstance(second, Answer)
     assert second.hypotheses_mm.shape == (3, 2, 17, 3)
+
+
+def test_an_error_of_one_question_is_not_that_of_its_batch(model: PoseModel) -> None:
+    # a heatmap so wide that it is empty: the whole batch cannot be lifted
+    bad = question(1, sigma_px=np.full((1, 17), 1e20))
+    asked = [question(2), bad, question(3)]
+    with pytest.raises(ValueError, match="empty"):
+        model._lift([question(2), bad])
+    first, refused, second = model.answer(asked)
+    assert isinstance(refused, Refusal)
+    assert "empty" in refused.reason
+    same(first, model.answer([asked[0]])[0])
+    same(second, model.answer([asked[2]])[0])
+
+
+def test_what_a_run_cannot_do_is_said(model: PoseModel) -> None:
+    model.lifter.errors_mm2 = None
+    (refused,) = model.answer([question(1, refine="frame")])
+    assert isinstance(refused, Refusal)
+    assert "refine=frame needs the errors of this run" in refused.reason
+    model.sampling = SamplingSettings(n_hypotheses=3, root="predicted")
+    (refused,) = model.answer([question(1, refine="frame")])
+    assert isinstance(refused, Refusal)
+    assert refused.reason.startswith("refine=frame moves poses whose root is 0")
 
 
 @pytest.mark.parametrize("refine", [None, "clip"])
@@ -67,12 +92,6 @@ def test_a_long_question_is_lifted_in_pieces_like_a_short_one(
 def test_batches_have_a_size(model: PoseModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "_FRAMES_AT_ONCE", 5)
     asked = [question(3), question(2), question(1), question(9), question(1, n_hypotheses=2)]
-    batches = [members for _, members in model._batches(asked)]
-    assert batches == [[0, 1], [2], [3], [4]]
-    assert [len(a.poses_mm) for a in model.answer(asked) if isinstance(a, Answer)] == [
-        3,
-        2,
-        1,
-        9,
-        1,
-    ]
+    assert model._batches(asked) == [[0, 1], [2], [3], [4]]
+    answers = [a for a in model.answer(asked) if isinstance(a, Answer)]
+    assert [len(a.poses_mm) for a in answers] == [len(q.keypoints_px) for q in asked]
