@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from diffpose.jobs import evaluate
 from diffpose.platform import evaluation
 from diffpose.platform.evaluation import Evaluation, evaluate_runs
+from diffpose.platform.pose_store import PoseStore
 
 pytestmark = pytest.mark.cluster
 RUN = "run"
@@ -73,3 +75,19 @@ def test_gpus_that_are_not_there_are_explained(
     words = [f"run={small_run}", f"store={small_store}", f"output={tmp_path / 'out'}"]
     assert evaluate.main([*words, "gpus=1"]) == 2
     assert "gpus=1 asks for more than the cluster's 0 GPUs" in capsys.readouterr().err
+
+
+def test_a_store_that_was_made_anew_is_another_question(small_store: str, tmp_path: Path) -> None:
+    other = tmp_path / "poses"
+    shutil.copytree(small_store, other)
+    store = PoseStore.open(str(other), mode="r+")
+    clips = store.clips("test")
+
+    def asked() -> dict[str, object]:
+        return evaluation._question(PoseStore.open(str(other)), {}, {}, "test", 0, clips)
+
+    before = asked()
+    assert asked() == before
+    detector = store.attributes["detector"]
+    store.group.attrs.update({"detector": {**detector, "version": "other"}})
+    assert asked() != before

@@ -170,6 +170,16 @@ def test_other_settings_and_missing_parts_are_explained(
         train(validate(TrainSettings, {**recipe, "store": str(tmp_path / "none")}))
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_gpus_that_are_not_there_are_said(
+    ray_local: None, small_store: str, tmp_path: Path
+) -> None:
+    recipe = {**SMALL_NETWORKS, "store": small_store, "run": str(tmp_path / "run"), "workers": 2}
+    settings = validate(TrainSettings, {**recipe, "stage": ["encoder"], "gpu": True})
+    with pytest.raises(RunError, match=r"gpu=true with workers=2 needs as many GPUs.* has 0"):
+        train(settings)
+
+
 def test_a_store_without_validation_is_refused(small_store: str, tmp_path: Path) -> None:
     store = tmp_path / "store"
     shutil.copytree(small_store, store)

@@ -271,6 +271,11 @@ def test_predict_writes_poses_of_every_person(
     before = text.stat().st_mtime_ns
     assert predict.main(arguments) == 0  # nothing left to do
     assert text.stat().st_mtime_ns == before
+    asked = json.loads(answer["question"])
+    fewer = {**asked, "clips": asked["clips"][1:]}  # an answer of before a clip was repaired
+    text.write_text(json.dumps({**answer, "question": json.dumps(fewer, sort_keys=True)}))
+    assert predict.main(arguments) == 0
+    assert json.loads(text.read_text()) == answer
     assert predict.main([*arguments, "refine=clip"]) == 0  # the detections are kept
     poses = [np.array(a["poses_mm"]) for a in (answer, json.loads(text.read_text()))]
     shins = [np.linalg.norm(p[:, [3, 6]] - p[:, [2, 5]], axis=-1) for p in poses]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from untrained import CAMERA, B, make_lifter, observations, seeds
 
+from diffpose.model import lifter as lifter_module
 from diffpose.model.context import encode_context
 from diffpose.model.context_encoders.mixste import Mixste, MixsteConfig
 from diffpose.model.denoiser import Denoiser, DenoiserConfig
@@ -23,6 +26,8 @@ from diffpose.model.initial_distribution import (
 )
 from diffpose.model.lifted import Lifted
 from diffpose.model.lifter import Lifter, row_seeds
+from diffpose.model.long_sequence import lift_in_parts
+from diffpose.model.map_refinement import N_VALUES
 from diffpose.model.mixture import MixtureSpec
 from diffpose.model.sampling import SamplingSettings
 from diffpose.model.skeleton import MIRROR
@@ -331,3 +336,38 @@ def test_one_kernel_starts_from_draws_of_h_k() -> None:
     context = encode_context(lifter.encoder, seen.detections())
     drawn = draw_poses(seen, context.pose_mm.detach(), lifter.depth, 3, seeds()).numpy()
     np.testing.assert_allclose(start, drawn - drawn[:, :, :1], atol=0.05)
+
+
+@pytest.mark.parametrize(("n_hypotheses", "frames"), [(1, 3), (5, 3), (160, 3), (600, 1)])
+def test_many_hypotheses_take_fewer_frames_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, n_hypotheses: int, frames: int
+) -> None:
+    monkeypatch.setattr(lifter_module, "FRAMES_PER_PASS", 3)
+    made = make_lifter()
+    passes: list[int] = []
+    lift = made._lift
+
+    def counted(observations: Observations, *rest: Any) -> Lifted:
+        passes.append(len(observations))
+        return lift(observations, *rest)
+
+    monkeypatch.setattr(made, "_lift", counted)
+    made.lift(observations(), SamplingSettings(n_hypotheses=n_hypotheses), seeds())
+    assert max(passes) == frames
+    assert sum(passes) == B
+
+
+def test_parts_of_a_sequence_are_lifted_as_the_whole() -> None:
+    made = make_lifter()
+    made.errors_mm2 = 400.0 * np.eye(N_VALUES)
+    sampling = SamplingSettings(n_hypotheses=3, refine="clip")
+    seen = observations()
+    whole = made.lift(seen, sampling, seeds())
+    cuts = (slice(0, 2), slice(2, B))
+    light = replace(seen, heatmaps=None)
+    parts = lift_in_parts(made, light, (take_rows(seen, c) for c in cuts), sampling, seeds())
+    np.testing.assert_allclose(parts.pose_mm, whole.pose_mm, atol=0.05)
+    np.testing.assert_allclose(parts.hypotheses_mm, whole.hypotheses_mm, atol=0.05)
+    assert len(parts.trajectory_mm) == 1
+    with pytest.raises(ValueError, match=rf"2 frames together, {B} were seen"):
+        lift_in_parts(made, light, [take_rows(seen, cuts[0])], sampling, seeds())

@@ -12,7 +12,8 @@ from diffpose.jobs.evaluate import EvaluateSettings
 from diffpose.platform.ablation import AblationSettings
 from diffpose.platform.ablation_report import write_report
 from diffpose.platform.ablation_tables import as_json, markdown, mean_rows
-from diffpose.platform.config import read_yaml, validate
+from diffpose.platform.config import Settings, read_yaml, validate
+from diffpose.platform.detector_settings import TrainDetectorSettings
 from diffpose.platform.errors import ConfigError, SourceError
 from diffpose.platform.evaluation_files import CONTEXT
 from diffpose.platform.training_settings import TrainSettings
@@ -181,23 +182,25 @@ def test_presets_that_share_an_encoder_want_the_same_of_it() -> None:
         assert preset.denoiser_training == read["frame"].denoiser_training
 
 
-def test_every_recipe_is_one() -> None:
-    jobs = {
-        "train": (TrainSettings, {"store": "s", "run": "r"}),
-        "evaluate": (EvaluateSettings, {"store": "s", "run": "r"}),
-        "render": (FilmSettings, {"source": {"uri": "u"}, "out": "o"}),
-        "preprocess": (PreprocessSettings, {"store": "s"}),
-    }
-    files = sorted((ROOT / "configs").glob("*/*.yaml"))
-    assert len(files) > 20
-    for file in files:
-        if file.parent.name not in jobs:
-            continue
-        kind, given = jobs[file.parent.name]
-        values = read_yaml(str(file))
-        if "source" in values:
-            values["source"] = {"uri": "u", **values["source"]}
-        validate(kind, {**values, **given} if "source" not in given else {**values, "out": "o"})
+JOBS: dict[str, tuple[type[Settings], dict[str, str]]] = {
+    "train": (TrainSettings, {"store": "s", "run": "r"}),
+    "evaluate": (EvaluateSettings, {"store": "s", "run": "r"}),
+    "render": (FilmSettings, {"out": "o"}),
+    "preprocess": (PreprocessSettings, {"store": "s"}),
+    "train-detector": (TrainDetectorSettings, {"films": "f", "run": "r"}),
+    "benchmark": (AblationSettings, {"motion": "m", "folder": "f"}),
+}
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "configs").glob("*/*.yaml")), ids=lambda f: f"{f.parent.name}/{f.stem}"
+)
+def test_every_recipe_is_one(file: Path) -> None:
+    kind, given = JOBS[file.parent.name]
+    values = read_yaml(str(file))
+    if "source" in values:  # the user's own files
+        values["source"] = {"uri": "u", **values["source"]}
+    validate(kind, {**values, **given})
 
 
 def test_a_mean_is_held_only_where_there_are_estimates() -> None:
