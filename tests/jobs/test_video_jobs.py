@@ -1,4 +1,4 @@
-"""Videos through preprocess, inspect, calibrate and predict, as a user runs them."""
+"""Videos through preprocess, inspect and calibrate, as a user runs them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from pose_models import heatmap_model, vitpose_model
 from processes import DIFFPOSE, Command, assert_equal_stores, run_command
 
-from diffpose.jobs import calibrate, inspect, predict
+from diffpose.jobs import calibrate, inspect
 from diffpose.jobs.inspect import describe_store
 from diffpose.jobs.preprocess import preprocess
 from diffpose.jobs.render import render
@@ -26,7 +25,6 @@ from diffpose.preprocessing.render.settings import FilmSettings
 from diffpose.preprocessing.settings import PreprocessSettings
 
 pytestmark = pytest.mark.cluster
-REAL_VIDEO = Path(__file__).resolve().parents[3] / "shared" / "video" / "one_person.mp4"
 
 
 def settings(films: Path | str, store: Path | str, **changes: object) -> PreprocessSettings:
@@ -247,75 +245,6 @@ def test_killed_decoder_detector_and_driver_leave_the_same_store(
     assert_equal_stores(str(calm), str(store))
 
 
-def test_predict_writes_poses_of_every_person(
-    ray_local: None, small_run: str, film_folder: Path, tmp_path: Path
-) -> None:
-    film = sorted(film_folder.glob("*.mp4"))[0]
-    out = tmp_path / "out"
-    arguments = [f"run={small_run}", f"video={film}", f"out={out}", "workers=2", "n_hypotheses=3"]
-    assert predict.main(arguments) == 0
-    (text,) = out.glob("*.json")
-    answer = json.loads(text.read_text())
-    with np.load(text.with_suffix(".npz")) as arrays:
-        assert arrays["hypotheses_mm"].shape[1:] == (3, 17, 3)
-        np.testing.assert_allclose(
-            arrays["hypotheses_mm"].mean(axis=1), arrays["poses_mm"], atol=0.1
-        )
-        np.testing.assert_allclose(answer["poses_mm"], arrays["poses_mm"], atol=0.06)
-        assert len(arrays["timestamp_s"]) == len(arrays["keypoints_px"]) == len(answer["std_mm"])
-        assert arrays["covariance_mm2"].shape == (*arrays["poses_mm"].shape, 3)
-        assert "covariance_mm2" not in answer  # most of the file, as text
-    assert answer["calibrated"]
-    assert set(answer["ellipsoid_radius"]) == {"50", "90"}
-    assert answer["video"] == film.name
-    before = text.stat().st_mtime_ns
-    assert predict.main(arguments) == 0  # nothing left to do
-    assert text.stat().st_mtime_ns == before
-    asked = json.loads(answer["question"])
-    fewer = {**asked, "clips": asked["clips"][1:]}  # an answer of before a clip was repaired
-    text.write_text(json.dumps({**answer, "question": json.dumps(fewer, sort_keys=True)}))
-    assert predict.main(arguments) == 0
-    assert json.loads(text.read_text()) == answer
-    assert predict.main([*arguments, "refine=clip"]) == 0  # the detections are kept
-    poses = [np.array(a["poses_mm"]) for a in (answer, json.loads(text.read_text()))]
-    shins = [np.linalg.norm(p[:, [3, 6]] - p[:, [2, 5]], axis=-1) for p in poses]
-    assert shins[1].std() < shins[0].std()
-
-
-@pytest.mark.parametrize("kind", ["bundled", "vitpose", "onnx", "recorded"])
-def test_every_detector_goes_all_the_way(
-    ray_local: None, small_run: str, film_folder: Path, tmp_path: Path, kind: str
-) -> None:
-    """A rendered film, and the real video where it is at hand, from pixels to poses."""
-    videos = [sorted(film_folder.glob("*.mp4"))[0]]
-    videos += [REAL_VIDEO] if REAL_VIDEO.is_file() else []
-    given = [f"detector.kind={kind}"]
-    if kind == "vitpose":
-        vitpose_model(tmp_path / "model")
-        given += [f"detector.model={tmp_path / 'model'}"]
-    elif kind == "onnx":
-        heatmap_model(tmp_path / "pose.onnx")
-        given += [f"detector.model={tmp_path / 'pose.onnx'}"]
-    elif kind == "recorded":
-        (tmp_path / "keypoints").mkdir()
-        for video in videos:
-            _alphapose_of(video, tmp_path / "keypoints" / f"{video.stem}.json")
-        given += [f"detector.uri={tmp_path / 'keypoints'}"]
-    for video in videos:
-        out = tmp_path / f"out_{video.stem}"
-        arguments = [f"run={small_run}", f"video={video}", f"out={out}", "workers=2", *given]
-        # the bundled finder knows rendered people; a real one may come out with a low score
-        assert predict.main([*arguments, "people.threshold=0.02", "people.shortest_s=0"]) == 0
-        texts = list(out.glob("*.json"))
-        assert texts
-        answer = json.loads(texts[0].read_text())
-        assert np.isfinite(answer["poses_mm"]).all()
-        assert np.isfinite(answer["std_mm"]).all()
-        assert answer["video"] == video.name
-        if video == REAL_VIDEO:
-            assert (answer["width"], answer["height"]) == (960, 540)
-
-
 def test_several_people_get_rows_of_their_own(
     ray_local: None, motion_folder: Path, tmp_path: Path
 ) -> None:
@@ -347,18 +276,6 @@ def test_several_people_get_rows_of_their_own(
     assert len(clips) == len({clip.source for clip in clips}) == 2
 
 
-def _alphapose_of(video: Path, target: Path) -> None:
-    """Write keypoints of somebody who stands in the middle of the video."""
-    rng = np.random.default_rng(0)
-    with av.open(str(video)) as container:
-        frames = [(f.width, f.height) for f in container.decode(video=0)]
-    rows = []
-    for i, (width, height) in enumerate(frames):
-        points = rng.uniform([0.4, 0.3, 0.5], [0.6, 0.9, 1.0], (17, 3)) * [width, height, 1]
-        rows.append({"image_id": f"{i}.jpg", "keypoints": points.ravel().tolist(), "score": 2.0})
-    target.write_text(json.dumps(rows))
-
-
 def _without_people(path: Path) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=10)
@@ -367,18 +284,6 @@ def _without_people(path: Path) -> None:
             pixels = np.full((120, 160, 3), 128, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode(None))
-
-
-def test_another_question_gets_another_answer(
-    ray_local: None, small_run: str, film_folder: Path, tmp_path: Path
-) -> None:
-    film = sorted(film_folder.glob("*.mp4"))[0]
-    out = tmp_path / "out"
-    arguments = [f"run={small_run}", f"video={film}", f"out={out}", "workers=2"]
-    assert predict.main([*arguments, "n_hypotheses=2"]) == 0
-    (text,) = out.glob("*.json")
-    assert predict.main([*arguments, "n_hypotheses=4"]) == 0
-    assert json.loads(text.read_text())["n_hypotheses"] == 4
 
 
 def test_clips_of_any_length_and_films_that_went_away(
