@@ -20,6 +20,7 @@ from collections.abc import Sequence
 
 from diffpose.jobs import command_line
 from diffpose.jobs.preprocess import print_summary
+from diffpose.model.mixture import MixtureSpec
 from diffpose.platform.checkpoint import (
     CONFIG,
     WEIGHTS,
@@ -41,7 +42,8 @@ def train(settings: TrainSettings) -> int:
     settings = settings.model_copy(
         update={"store": absolute(settings.store), "run": absolute(settings.run)}
     )
-    PoseStore.open(settings.store)  # a missing store is said before the run directory is begun
+    # opened first: a missing store is said before the run directory is begun
+    store = PoseStore.open(settings.store)
     encoder = join(settings.run, "encoder")
     if settings.encoder is not None:
         _take_encoder(join(absolute(settings.encoder), "encoder"), encoder)
@@ -52,7 +54,7 @@ def train(settings: TrainSettings) -> int:
             train_encoder(settings)
     if settings.stage != ["encoder"]:
         load_config(encoder, "context_encoder")  # says what is missing
-    group = settings.mixtures or _default_group(settings, encoder)
+    group = settings.mixtures or _default_group(settings, encoder, store)
     contexts = encoder_digest(encoder)[:8] if has_model(encoder) else ""
     if "contexts" in settings.stage:
         summary = encode_contexts(
@@ -74,14 +76,18 @@ def train(settings: TrainSettings) -> int:
     return 0
 
 
-def _default_group(settings: TrainSettings, encoder: str) -> str:
-    if settings.depth == "histogram":
-        return "histogram"
-    if not has_model(encoder):
-        return "encoder"
-    # runs on one encoder may want mixtures of several kinds
+def _default_group(settings: TrainSettings, encoder: str, store: PoseStore) -> str:
+    # runs on one store and encoder may want mixtures of several kinds
     spec = settings.mixture
     kind = f"{spec.scope}-{spec.covariance}-{spec.n_kernels}"
+    if settings.depth == "histogram":
+        if "histogram" not in store.mixture_names():
+            return "histogram"
+        made = store.mixture_attributes("histogram").get("spec")  # by preprocess
+        same = made is None or MixtureSpec.model_validate(made) == spec
+        return "histogram" if same else f"histogram-{kind}"
+    if not has_model(encoder):
+        return "encoder"
     return f"encoder-{encoder_digest(encoder)[:8]}-{kind}"
 
 

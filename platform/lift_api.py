@@ -44,6 +44,9 @@ class LiftRequest(BaseModel, frozen=True, extra="forbid"):
         description="move the answer to where keypoints and bone lengths want it; frame: left and "
         "right are as long; clip: and the same in all frames; default: the run's own",
     )
+    include_covariance: bool = Field(
+        True, description="return the covariance of each joint's error, 153 numbers per frame"
+    )
     include_hypotheses: bool = Field(False, description="return all N poses as well")
     seed: int = Field(0, ge=0, lt=2**32, description="same seed, same answer")
 
@@ -107,7 +110,8 @@ class LiftResponse(BaseModel):
     covariance_mm2: list[list[list[list[float]]]] | None = Field(
         None,
         description="[T, 17, 3, 3], predicted covariance of each joint's error, camera frame; "
-        "recalibrated on known poses if calibrated is true; 0 for joint 0; null for one hypothesis",
+        "recalibrated on known poses if calibrated is true; 0 for joint 0; null for one hypothesis "
+        "and where include_covariance was false",
     )
     ellipsoid_radius: dict[Literal["50", "90"], float] | None = Field(
         None,

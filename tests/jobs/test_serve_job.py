@@ -76,6 +76,8 @@ def test_lift(service: tuple[Command, str], small_store: str, small_run: str) ->
     assert answer["calibrated"] is True
     assert "n_hypotheses 5, not 7" in answer["uncertainty_note"]
     assert 0 < answer["ellipsoid_radius"]["50"] < answer["ellipsoid_radius"]["90"]
+    short = httpx.post(f"{url}/v1/lift", json={**asked, "include_covariance": False}, timeout=60)
+    assert {**answer, "covariance_mm2": None} == short.json()
     single = httpx.post(f"{url}/v1/lift", json={**asked, "n_hypotheses": 1}, timeout=60).json()
     assert single["covariance_mm2"] is single["ellipsoid_radius"] is None
     assert single["calibrated"] is False

@@ -65,6 +65,29 @@ def test_run_directory_is_complete(small_run: str, small_store: str) -> None:
     assert all(torch.isfinite(p).all() for p in (*encoder.parameters(), *denoiser.parameters()))
 
 
+def test_mixtures_of_other_kinds_have_groups_of_their_own(
+    ray_local: None, small_run: str, small_store: str, tmp_path: Path
+) -> None:
+    """Preprocess made "histogram"; a recipe that wants another number of kernels takes its own."""
+    store = tmp_path / "store"
+    shutil.copytree(small_store, store)
+    made = PoseStore.open(str(store)).mixture_attributes("histogram")["spec"]
+    recipe = {
+        **SMALL_NETWORKS, "store": str(store), "run": str(tmp_path / "run"), "encoder": small_run,
+        "stage": ["mixtures"], "depth": "histogram",
+    }  # fmt: skip
+    for spec in (made, {**made, "n_kernels": 1}):
+        assert train(validate(TrainSettings, {**recipe, "mixture": spec})) == 0
+    found = PoseStore.open(str(store))
+    assert [n for n in found.mixture_names() if n.startswith("histogram")] == [
+        "histogram", f"histogram-{made['scope']}-{made['covariance']}-1",
+    ]  # fmt: skip
+    assert all(
+        found.mixture_attributes(name)["complete"]
+        for name in found.mixture_names() if name.startswith("histogram")
+    )  # fmt: skip
+
+
 def test_saved_weights_are_the_averaged_ones(small_run: str) -> None:
     from safetensors.torch import load_file
 
