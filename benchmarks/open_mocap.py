@@ -38,7 +38,7 @@ FIGURES = RESULTS.parent / "results" / "open_mocap.json"
 TITLES = {
     CONTEXT: "context encoder alone",
     "default": "**DiffPose**, `default`: N=5, 5 steps",
-    "next_on_grid": "DiffPose, eq. 8-9 on the grid of steps, M=5 per joint",
+    "next_on_grid": "DiffPose, eq. 8-9 on the grid of steps, M=5 per joint, K=50",
     "clean_pose": "DiffPose, h_0 predicted, M=1",
     "clean_pose_blend": "the same, g reads the blend",
     "clean_pose_blend_uneven": "the same, uneven steps",

@@ -15,6 +15,7 @@ from diffpose.platform.ablation import AblationSettings
 from diffpose.platform.checkpoint import load_lifter
 from diffpose.platform.config import validate
 from diffpose.platform.errors import RunError
+from diffpose.platform.evaluation_files import CONTEXT
 from diffpose.platform.observations import read_observations
 from diffpose.platform.pose_store import PoseStore
 
@@ -125,3 +126,29 @@ def test_an_ablation_from_motion_to_tables(
     assert fitted.read_text() == told
     assert marker.exists()
     assert json.loads((tmp_path / "ablation.json").read_text()) == found
+
+    # a recipe that is new is measured alone; of other poses than before, all are
+    figures = place / "evaluation_test.json"
+    saved = json.loads(figures.read_text())
+    original = saved["methods"]["default"]["mpjpe_mm"]
+    saved["methods"]["default"]["mpjpe_mm"] = 1.0
+    figures.write_text(json.dumps(saved))
+    recipes = {"default": {}, "more": {"denoiser": {"process": "single_step"}}}
+    more = validate(
+        AblationSettings,
+        {**given, "recipes": recipes, "rows": {"video": list(recipes)}, "sweeps": {}},
+    )
+    assert ablate(more) == 0
+    saved = json.loads(figures.read_text())
+    assert saved["methods"]["default"]["mpjpe_mm"] == 1.0
+    assert saved["methods"]["more"]["mpjpe_mm"] > 1.0
+    assert set(json.loads((place / "speed.json").read_text())["frames_per_s"]) >= {
+        "default",
+        "more",
+    }
+    saved["methods"][CONTEXT]["mpjpe_mm"] += 1.0
+    del saved["digests"]["more"]
+    figures.write_text(json.dumps(saved))
+    assert ablate(more) == 0
+    saved = json.loads(figures.read_text())
+    assert saved["methods"]["default"]["mpjpe_mm"] == pytest.approx(original, abs=1e-6)
