@@ -147,15 +147,20 @@ def _section(
     for encoder, part in rows.items():
         if not part:
             continue
-        lines += ["", f"**Encoder {encoder}**, {part[0].seeds} seeds", ""]
+        lines += [
+            "",
+            f"**Encoder {encoder}**, {part[0].seeds} seed{'s' if part[0].seeds > 1 else ''}",
+            "",
+        ]
         shown = [name for name in ablation.rows[encoder] if name in TITLES]
         lines += markdown(part, shown, TITLES)
         lines += ["", *_energy(part), "", *_ratios(part)]
     for title, table in ablation.tables.items():
-        for encoder, recipes in table.items():
+        for encoder, every in table.items():
+            recipes = [name for name in every if name in ablation.rows.get(encoder, ())]
             known = {row.name for row in rows.get(encoder, ())}
             missing = [name for name in recipes if name not in known]
-            if len(recipes) - len(missing) > 1 or len(recipes) == 1:  # one of many compares nothing
+            if len(recipes) - len(missing) > 1:  # one alone compares nothing
                 lines += ["", f"**{title}** (encoder {encoder})", ""]
                 lines += markdown(rows[encoder], recipes, {**TITLES, **VARIANTS})
                 if missing:
