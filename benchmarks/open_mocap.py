@@ -147,11 +147,8 @@ def _section(
     for encoder, part in rows.items():
         if not part:
             continue
-        lines += [
-            "",
-            f"**Encoder {encoder}**, {part[0].seeds} seed{'s' if part[0].seeds > 1 else ''}",
-            "",
-        ]
+        several = "s" if part[0].seeds > 1 else ""
+        lines += ["", f"**Encoder {encoder}**, {part[0].seeds} seed{several}", ""]
         shown = [name for name in ablation.rows[encoder] if name in TITLES]
         lines += markdown(part, shown, TITLES)
         lines += ["", *_energy(part), "", *_ratios(part)]

@@ -231,9 +231,10 @@ def _sweep(settings: AblationSettings, title: str, part: SweepSettings) -> dict[
             continue
         uri = join(run, f"sweep_{_slug(title)}.json")
         saved = read_json(uri) if exists(uri) else {}
-        model = answer_digests(run)
-        if saved.get("digest") != model:
-            saved = {"digest": model, "values": {}}
+        asked = {"split": split, "given": part.given, "most_poses": part.most_poses}
+        wanted = {"digest": answer_digests(run), "asked": {**asked, "setting": part.setting}}
+        if not _holds(uri, wanted):
+            saved = {**wanted, "values": {}}
         for value in part.values:
             if str(value) not in saved["values"]:
                 if encoder not in settings.encoders_now():

@@ -75,7 +75,9 @@ class AblationSettings(Settings):
     on: list[str] = Field([], description="encoders to run now; default: all")
     only: list[str] = Field([], description="recipes to run now; default: all")
     profile: str = Field("full", description="a name of profiles, or full")
-    profiles: dict[str, dict[str, Any]] = Field({}, description="name -> departures from the file")
+    profiles: dict[str, dict[str, Any]] = Field(
+        {}, description="name -> departures from the file; null takes tables or sweeps away"
+    )
     results: str | None = Field(None, description="write the figures there as JSON")
 
     @model_validator(mode="after")
@@ -112,6 +114,8 @@ class AblationSettings(Settings):
         if self.profile == "full":
             return self
         values = merged(self.model_dump(), self.profiles[self.profile])
+        for part in ("tables", "sweeps"):  # what a profile sets to null it does without
+            values[part] = {k: v for k, v in (values[part] or {}).items() if v is not None}
         return validate(AblationSettings, {**values, "profile": "full"})
 
     @property

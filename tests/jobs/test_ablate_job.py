@@ -136,9 +136,16 @@ def test_an_ablation_from_motion_to_tables(
     recipes = {"default": {}, "more": {"denoiser": {"process": "single_step"}}}
     more = validate(
         AblationSettings,
-        {**given, "recipes": recipes, "rows": {"video": list(recipes)}, "sweeps": {}},
+        {
+            **given,
+            "recipes": recipes,
+            "rows": {"video": list(recipes)},
+            "sweeps": {"N": {**RECIPE["sweeps"]["N"], "given": {"temperature": 0.0}}},
+        },
     )
     assert ablate(more) == 0
+    asked = json.loads((tmp_path / "ablation.json").read_text())["sweeps"]["N"]["mpjpe_mm"]
+    assert asked["2"] != found["sweeps"]["N"]["mpjpe_mm"]["2"]  # another question than before
     saved = json.loads(figures.read_text())
     assert saved["methods"]["default"]["mpjpe_mm"] == 1.0
     assert saved["methods"]["more"]["mpjpe_mm"] > 1.0

@@ -62,6 +62,14 @@ def test_a_profile_departs_from_the_file() -> None:
     assert small.denoiser_run("frame", "default", 7).denoiser.width == 8
 
 
+def test_a_profile_does_without_what_it_sets_to_null() -> None:
+    given = {"tables": {"T": {"frame": ["m1"]}}, "sweeps": {"S": SWEEP, "R": SWEEP}}
+    less = {"tables": None, "sweeps": {"S": None, "new": {**SWEEP, "values": [3]}}}
+    resolved = settings(**given, profile="less", profiles={"less": less}).resolved()
+    assert resolved.tables == {}
+    assert set(resolved.sweeps) == {"R", "new"}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
