@@ -7,7 +7,9 @@ FOLDER holds 230 motions of the Bandai-Namco Research Motiondataset (Kobayashi e
 2306.08861; CC BY-NC 4.0, on GitHub): those of configs/benchmark/open_mocap_files.txt, files of its
 first data set in bandai-1/, of its second in bandai-2/. Runs diffpose ablate on
 configs/benchmark/open_mocap.yaml, writes the section "open benchmark" of benchmarks/RESULTS.md and
-benchmarks/results/open_mocap.json. Some hours on two cores; goes on where it stopped.
+benchmarks/results/open_mocap.json. On two cores some three and a half hours, added up from its
+parts (the variants next_on_grid_* of the paper's tables are one of them; only= leaves recipes out);
+profile=small 31 minutes. Goes on where it stopped.
 """
 
 from __future__ import annotations
