@@ -230,11 +230,9 @@ def _sweep(settings: AblationSettings, title: str, part: SweepSettings) -> dict[
         if not has_model(join(run, "denoiser")):
             continue
         uri = join(run, f"sweep_{_slug(title)}.json")
-        saved = read_json(uri) if exists(uri) else {}
-        asked = {"split": split, "given": part.given, "most_poses": part.most_poses}
-        wanted = {"digest": answer_digests(run), "asked": {**asked, "setting": part.setting}}
-        if not _holds(uri, wanted):
-            saved = {**wanted, "values": {}}
+        asked = {**part.model_dump(exclude={"encoder", "recipe", "values"}), "split": split}
+        wanted: dict[str, Any] = {"digest": answer_digests(run), "asked": asked}
+        saved = read_json(uri) if _holds(uri, wanted) else {**wanted, "values": {}}
         for value in part.values:
             if str(value) not in saved["values"]:
                 if encoder not in settings.encoders_now():

@@ -1,7 +1,8 @@
 """Ray Serve: POST /v1/lift, GET /healthz, /docs. Requests that meet are lifted in one batch.
 
 No ``from __future__ import annotations`` here: FastAPI reads the annotations of PoseApi in the
-replica, where names as strings can no longer be looked up.
+replica, where names as strings can no longer be looked up. What PoseApi calls stands above it:
+serve.ingress takes a copy of the class, with the names that it knows by then.
 """
 
 import asyncio
@@ -190,7 +191,7 @@ def _reason(error: Exception) -> str:
 
 
 def _written(values_mm: NDArray[np.float32]) -> Any:
-    """Return nested lists, to a micrometre: all digits of a float make an answer twice as long."""
+    """Return nested lists, to a micrometre: a float32 written as a float64 is mostly noise."""
     return np.round(values_mm.astype(np.float64), 3).tolist()
 
 
