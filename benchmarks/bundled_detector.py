@@ -21,12 +21,12 @@ import numpy as np
 from pydantic import Field
 
 from diffpose.benchmarks.results import processor, replace_section
-from diffpose.jobs import command_line
 from diffpose.jobs.calibrate import CalibrateSettings, fit
 from diffpose.jobs.render import render
-from diffpose.platform.config import Settings, validate
+from diffpose.platform.base import command_line
+from diffpose.platform.base.config import Settings, validate
 from diffpose.preprocessing.detectors.bundled import load_weights
-from diffpose.preprocessing.mocap.procedural import write_motion_library
+from diffpose.preprocessing.mocap.procedural.motion import write_motion_library
 from diffpose.preprocessing.render.settings import FilmSettings
 
 SECTION = "the bundled detector"
@@ -94,7 +94,7 @@ def benchmark(settings: BenchmarkSettings) -> None:
         "of the person's box. Coverage: share of truths within the highest-density regions; raw: "
         "the network's own probabilities, shipped: with the shipped temperatures (fitted on other "
         "films, in training). In sight: not hidden by the person's own body "
-        "(model/self_occlusion.py).",
+        "(model/geometry/body.py).",
         "",
         "| joints | PCK | wanted | in sight | PCK of these | 50 % raw | 50 % shipped | 90 % raw "
         "| 90 % shipped |",

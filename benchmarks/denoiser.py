@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from diffpose.benchmarks.measure import Figure, interleaved, table
 from diffpose.benchmarks.official_layers import OfficialGcn, OfficialSizes
-from diffpose.model.chebyshev_gcn import ChebyshevGcn, ChebyshevGcnConfig, FoldedGcn
-from diffpose.model.context_encoders.mixste import Mixste, MixsteConfig
-from diffpose.model.noise_schedule import linear_alphas
-from diffpose.model.official_lifter import walk_back
-from diffpose.platform.official_state import convert, gcn_sources
+from diffpose.model.diffusion.schedule import linear_alphas
+from diffpose.model.networks.mixste import Mixste, MixsteConfig
+from diffpose.model.released.chebyshev_gcn import ChebyshevGcn, ChebyshevGcnConfig, FoldedGcn
+from diffpose.model.released.official_lifter import walk_back
+from diffpose.platform.runs.official_state import convert, gcn_sources
 
 CONFIG = ChebyshevGcnConfig(n_in=5, n_out=5, n_steps=51, dropout=0.0, inner_dropout=0.0)
 N_HYPOTHESES = 5

@@ -14,12 +14,11 @@ from threadpoolctl import threadpool_limits
 
 from diffpose.benchmarks.measure import Figure, table
 from diffpose.benchmarks.metrics import batched_svd
-from diffpose.model.lifted import Lifted
-from diffpose.model.map_refinement import N_VALUES
-from diffpose.model.sampling import SamplingSettings
-from diffpose.model.uncertainty import Ellipsoids
-from diffpose.platform.clips import Clip
-from diffpose.platform.evaluation import (
+from diffpose.model.lifting.map_refinement import N_VALUES
+from diffpose.model.lifting.prediction import Lifted
+from diffpose.model.lifting.sampling import SamplingSettings
+from diffpose.model.uncertainty.covariances import Ellipsoids
+from diffpose.platform.evaluation.evaluate import (
     Evaluation,
     collect,
     context_columns,
@@ -27,8 +26,9 @@ from diffpose.platform.evaluation import (
     summarise,
     write_poses,
 )
-from diffpose.platform.evaluation_files import CONTEXT
-from diffpose.platform.recalibration import Recalibration
+from diffpose.platform.evaluation.results import CONTEXT
+from diffpose.platform.runs.uncertainty_file import Recalibration
+from diffpose.platform.store.clips import Clip
 
 Array = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from diffpose.benchmarks.measure import Figure, interleaved, table
-from diffpose.model.metrics import p_mpjpe
+from diffpose.model.metrics.pose_errors import p_mpjpe
 
 Poses = NDArray[np.float64]
 

@@ -14,8 +14,8 @@ from threadpoolctl import threadpool_limits
 
 from diffpose.benchmarks import workload
 from diffpose.benchmarks.measure import Figure, interleaved, table
-from diffpose.model.mixture import MixtureSpec, layout, log_likelihood
-from diffpose.model.mixture_fit import fit_mixtures
+from diffpose.model.mixture_fitting.fit import fit_mixtures
+from diffpose.model.mixtures.gaussian_mixture import MixtureSpec, layout, log_likelihood
 
 POSE, JOINT = MixtureSpec(scope="pose"), MixtureSpec(scope="joint")
 

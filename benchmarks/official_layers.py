@@ -3,7 +3,7 @@
 Written anew from the structure of the released models and deliberately plain: the graph's Chebyshev
 polynomials, the learnt graph's normalisation and the step embedding are worked out in every call,
 queries, keys and values are three layers, attention is spelt out. Parameter names are those of the
-released checkpoints. The fast networks (model/chebyshev_gcn.py, model/context_encoders/mixste.py)
+released checkpoints. The fast networks (model/released/chebyshev_gcn.py, model/networks/mixste.py)
 are measured and tested against these.
 
 Axis legend: B rows, J joints, C channels, T frames, H heads.
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from diffpose.model.skeleton import adjacency
+from diffpose.model.geometry.skeleton import adjacency
 
 
 @dataclass(frozen=True)

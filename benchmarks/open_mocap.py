@@ -23,15 +23,15 @@ from typing import Any
 from pydantic import Field
 
 from diffpose.benchmarks.results import RESULTS, processor, replace_section
-from diffpose.jobs import command_line
 from diffpose.jobs.ablate import ablate, evaluations
-from diffpose.platform.ablation import AblationSettings
-from diffpose.platform.ablation_tables import Row, markdown, mean_rows
-from diffpose.platform.config import Settings, read_yaml, validate
-from diffpose.platform.errors import SourceError
-from diffpose.platform.evaluation_files import CONTEXT
-from diffpose.platform.protocol_figures import protocol
-from diffpose.platform.storage import absolute, find_files
+from diffpose.platform.ablation.settings import AblationSettings
+from diffpose.platform.ablation.tables import Row, markdown, mean_rows
+from diffpose.platform.base import command_line
+from diffpose.platform.base.config import Settings, read_yaml, validate
+from diffpose.platform.base.errors import SourceError
+from diffpose.platform.base.storage import absolute, find_files
+from diffpose.platform.evaluation.protocol_figures import protocol
+from diffpose.platform.evaluation.results import CONTEXT
 
 CONFIG = "configs/benchmark/open_mocap.yaml"
 MOTIONS = "configs/benchmark/open_mocap_files.txt"

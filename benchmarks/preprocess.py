@@ -12,14 +12,14 @@ import torch
 
 from diffpose.benchmarks import workload
 from diffpose.benchmarks.measure import Figure, table
-from diffpose.model.mixture import MixtureSpec, field_shapes
-from diffpose.platform.pose_store import PoseStore
-from diffpose.platform.ray_session import ray_session
-from diffpose.platform.storage import read_json
-from diffpose.preprocessing import mixture_stages
-from diffpose.preprocessing.mixture_group import mixture_attributes
-from diffpose.preprocessing.plan import Plan
-from diffpose.preprocessing.refinement import fit_mixtures
+from diffpose.model.mixtures.gaussian_mixture import MixtureSpec, field_shapes
+from diffpose.platform.base.storage import read_json
+from diffpose.platform.execution.ray_session import ray_session
+from diffpose.platform.store.pose_store import PoseStore
+from diffpose.preprocessing.derived import mixture_stages
+from diffpose.preprocessing.derived.mixture_attributes import mixture_attributes
+from diffpose.preprocessing.derived.refinement import fit_mixtures
+from diffpose.preprocessing.planning.plan import Plan
 from diffpose.preprocessing.settings import MixtureGroupSettings
 
 H36M_TRAIN_FRAMES, H36M_FRAMES = 1_559_752, 2_126_672  # MotionBERT's file: train, train + test

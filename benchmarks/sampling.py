@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from diffpose.benchmarks import workload
 from diffpose.benchmarks.measure import Figure, interleaved, table
-from diffpose.model import heatmaps as hm
-from diffpose.model.initial_distribution import EncoderDepth
+from diffpose.model.heatmaps import grid as hm
+from diffpose.model.observations.initial_distribution import EncoderDepth
 
 S = 1000
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from diffpose.benchmarks.measure import Figure, table
-from diffpose.model.mixture import MixtureSpec
-from diffpose.platform.clips import Clip
-from diffpose.platform.pose_store import LARGEST_SPAN, PoseStore
-from diffpose.platform.shard_loader import BatchLoader
-from diffpose.preprocessing.mixture_stages import mixture_fields
+from diffpose.model.mixtures.gaussian_mixture import MixtureSpec
+from diffpose.platform.store.clips import Clip
+from diffpose.platform.store.pose_store import LARGEST_SPAN, PoseStore
+from diffpose.platform.training.shard_loader import BatchLoader
+from diffpose.preprocessing.derived.mixture_stages import mixture_fields
 
 SMALL = ("keypoints_2d", "pose_3d", "mixtures/joint/weights", "mixtures/joint/means_mm")
 FACTORS = ("mixtures/pose/scale_tril_mm",)

@@ -28,8 +28,8 @@ import psutil
 from pydantic import Field
 
 from diffpose.benchmarks.results import processor, replace_section
-from diffpose.jobs import command_line
-from diffpose.platform.config import Settings
+from diffpose.platform.base import command_line
+from diffpose.platform.base.config import Settings
 from diffpose.preprocessing.videos.decode import decode
 
 SECTION = "decoding videos"
@@ -176,7 +176,7 @@ def long_film(folder: Path, minutes: float) -> str:
 
 def _write_long(folder: Path, path: Path, minutes: float) -> None:
     """Render half a minute of a person and repeat its packets."""
-    from diffpose.preprocessing.mocap.procedural import write_motion_library
+    from diffpose.preprocessing.mocap.procedural.motion import write_motion_library
 
     write_motion_library(str(folder / "motion"), ("walking",), 1, 30.0, 0)
     films = folder / "films"

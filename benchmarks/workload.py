@@ -10,12 +10,17 @@ from numpy.typing import NDArray
 
 from diffpose.jobs.preprocess import preprocess
 from diffpose.jobs.render import render
-from diffpose.model.initial_distribution import EncoderDepth, Observations, draw_poses, take_rows
-from diffpose.model.lifter import row_seeds
-from diffpose.platform.config import validate
-from diffpose.platform.observations import read_observations
-from diffpose.platform.pose_store import PoseStore
-from diffpose.preprocessing.mocap.procedural import write_motion_library
+from diffpose.model.lifting.lifter import row_seeds
+from diffpose.model.observations.initial_distribution import (
+    EncoderDepth,
+    Observations,
+    draw_poses,
+    take_rows,
+)
+from diffpose.platform.base.config import validate
+from diffpose.platform.store.observations import read_observations
+from diffpose.platform.store.pose_store import PoseStore
+from diffpose.preprocessing.mocap.procedural.motion import write_motion_library
 from diffpose.preprocessing.render.settings import FilmSettings
 from diffpose.preprocessing.settings import PreprocessSettings
 

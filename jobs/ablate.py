@@ -22,23 +22,23 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from diffpose.jobs import command_line
 from diffpose.jobs.train import train
-from diffpose.platform.ablation import AblationSettings, SweepSettings
-from diffpose.platform.ablation_report import write_report
-from diffpose.platform.ablation_speed import frames_per_s
-from diffpose.platform.ablation_tables import Row, as_json, mean_rows
-from diffpose.platform.checkpoint import answer_digests, has_model, load_config
-from diffpose.platform.config import merged, validate
-from diffpose.platform.errors import DiffPoseError, RunError
-from diffpose.platform.evaluation import evaluate_runs, summarise
-from diffpose.platform.evaluation_files import CONTEXT
-from diffpose.platform.protocol_figures import protocol
-from diffpose.platform.ray_session import cluster_cpus, ray_session
-from diffpose.platform.storage import absolute, exists, join, read_json, write_json
-from diffpose.platform.training_settings import TrainSettings
+from diffpose.platform.ablation.settings import AblationSettings, SweepSettings
+from diffpose.platform.ablation.speed import frames_per_s
+from diffpose.platform.ablation.tables import Row, as_json, mean_rows
+from diffpose.platform.base import command_line
+from diffpose.platform.base.config import merged, validate
+from diffpose.platform.base.errors import DiffPoseError, RunError
+from diffpose.platform.base.storage import absolute, exists, join, read_json, write_json
+from diffpose.platform.evaluation.evaluate import evaluate_runs, summarise
+from diffpose.platform.evaluation.protocol_figures import protocol
+from diffpose.platform.evaluation.results import CONTEXT
+from diffpose.platform.execution.ray_session import cluster_cpus, ray_session
+from diffpose.platform.reports.ablation_report import write_report
+from diffpose.platform.runs.model_files import answer_digests, has_model, load_config
+from diffpose.platform.training.settings import TrainSettings
+from diffpose.preprocessing.derived.refinement import fit_mixtures
 from diffpose.preprocessing.pipeline import detect
-from diffpose.preprocessing.refinement import fit_mixtures
 from diffpose.preprocessing.settings import MixtureGroupSettings, PreprocessSettings
 
 # Two measurements of one encoder on the same poses differ by rounding alone.

@@ -23,9 +23,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from diffpose.jobs import command_line
-from diffpose.platform.config import Settings
-from diffpose.platform.storage import write_json
+from diffpose.platform.base import command_line
+from diffpose.platform.base.config import Settings
+from diffpose.platform.base.storage import write_json
 
 TITLES = {
     "mixture": "Mixtures: EM on H_K draws",

@@ -27,17 +27,17 @@ from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
-from diffpose.jobs import command_line
 from diffpose.jobs.preprocess import with_absolute_uris
-from diffpose.model.calibration import LEVELS, TruthCounts, fit_temperature
-from diffpose.model.skeleton import JOINT_NAMES
-from diffpose.platform.clips import Split
-from diffpose.platform.errors import SourceError
-from diffpose.platform.progress import Progress
-from diffpose.platform.ray_stages import run_stages
-from diffpose.platform.storage import absolute, write_json
-from diffpose.preprocessing.calibration_stages import TEMPERATURES, joined, make_compare_fn
-from diffpose.preprocessing.detectors.choice import detector_version
+from diffpose.model.geometry.skeleton import JOINT_NAMES
+from diffpose.model.heatmaps.temperature import LEVELS, TruthCounts, fit_temperature
+from diffpose.platform.base import command_line
+from diffpose.platform.base.errors import SourceError
+from diffpose.platform.base.progress import Progress
+from diffpose.platform.base.storage import absolute, write_json
+from diffpose.platform.execution.ray_stages import run_stages
+from diffpose.platform.store.clips import Split
+from diffpose.preprocessing.detectors.registry import detector_version
+from diffpose.preprocessing.inspection.detector_errors import TEMPERATURES, joined, make_compare_fn
 from diffpose.preprocessing.pipeline import (
     detection_stages,
     make_plan,

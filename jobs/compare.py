@@ -24,11 +24,16 @@ from pydantic import Field, field_validator
 from rich.console import Console
 from rich.table import Table
 
-from diffpose.jobs import command_line
-from diffpose.platform.comparison import MEASURES, Comparison, compare, evaluation_folder
-from diffpose.platform.comparison_report import NAMES, UNCERTAINTY, interval_text, render_comparison
-from diffpose.platform.config import Settings
-from diffpose.platform.storage import absolute, join, write_bytes, write_json
+from diffpose.platform.base import command_line
+from diffpose.platform.base.config import Settings
+from diffpose.platform.base.storage import absolute, join, write_bytes, write_json
+from diffpose.platform.evaluation.comparison import MEASURES, Comparison, compare, evaluation_folder
+from diffpose.platform.reports.comparison_report import (
+    NAMES,
+    UNCERTAINTY,
+    interval_text,
+    render_comparison,
+)
 
 
 class CompareSettings(Settings):

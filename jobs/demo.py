@@ -27,18 +27,18 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field
 
-from diffpose.jobs import command_line
 from diffpose.jobs.evaluate import EvaluateSettings, evaluate
 from diffpose.jobs.preprocess import preprocess
 from diffpose.jobs.render import render
 from diffpose.jobs.serve import ServeSettings, serving
 from diffpose.jobs.train import train
-from diffpose.platform.config import Settings, read_yaml, validate
-from diffpose.platform.pose_store import PoseStore
-from diffpose.platform.ray_session import ray_session
-from diffpose.platform.storage import absolute, join, list_names
-from diffpose.platform.training_settings import TrainSettings
-from diffpose.preprocessing.mocap.procedural import ACTION_NAMES, write_motion_library
+from diffpose.platform.base import command_line
+from diffpose.platform.base.config import Settings, read_yaml, validate
+from diffpose.platform.base.storage import absolute, join, list_names
+from diffpose.platform.execution.ray_session import ray_session
+from diffpose.platform.store.pose_store import PoseStore
+from diffpose.platform.training.settings import TrainSettings
+from diffpose.preprocessing.mocap.procedural.motion import ACTION_NAMES, write_motion_library
 from diffpose.preprocessing.render.settings import FilmSettings
 from diffpose.preprocessing.settings import PreprocessSettings
 

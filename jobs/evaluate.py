@@ -25,18 +25,11 @@ from pydantic import Field, field_validator, model_validator
 from rich.console import Console
 from rich.table import Table
 
-from diffpose.jobs import command_line
-from diffpose.model.sampling import Refine
-from diffpose.platform.checkpoint import CONFIG
-from diffpose.platform.config import Settings, to_yaml
-from diffpose.platform.errors import ConfigError
-from diffpose.platform.evaluation import Evaluation, evaluate_runs, summarise, write_poses
-from diffpose.platform.evaluation_files import CONTEXT, FIGURES, POSES
-from diffpose.platform.evaluation_report import write_report
-from diffpose.platform.pose_store import PoseStore
-from diffpose.platform.protocol_figures import protocol, protocol_figures
-from diffpose.platform.published_table import check_comparable, grids
-from diffpose.platform.storage import (
+from diffpose.model.lifting.sampling import Refine
+from diffpose.platform.base import command_line
+from diffpose.platform.base.config import Settings, to_yaml
+from diffpose.platform.base.errors import ConfigError
+from diffpose.platform.base.storage import (
     absolute,
     join,
     read_json,
@@ -45,6 +38,13 @@ from diffpose.platform.storage import (
     write_bytes,
     write_json,
 )
+from diffpose.platform.evaluation.evaluate import Evaluation, evaluate_runs, summarise, write_poses
+from diffpose.platform.evaluation.protocol_figures import protocol, protocol_figures
+from diffpose.platform.evaluation.published_table import check_comparable, grids
+from diffpose.platform.evaluation.results import CONTEXT, FIGURES, POSES
+from diffpose.platform.reports.evaluation_report import write_report
+from diffpose.platform.runs.model_files import CONFIG
+from diffpose.platform.store.pose_store import PoseStore
 
 
 class EvaluateSettings(Settings):

@@ -5,7 +5,7 @@ diffpose export-gmm store=STORE out=data_2d_h36m_cpn_ft_h36m_dbb_gmm.npz
 diffpose export-gmm store=STORE out=FILE n_kernels=3
 
 The authors' code trains and tests on this file and never released it. Format and units:
-platform/gmm_file.py.
+platform/store/gmm_file.py.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from diffpose.jobs import command_line
-from diffpose.platform.clips import Clip
-from diffpose.platform.config import Settings
-from diffpose.platform.errors import StoreError
-from diffpose.platform.gmm_file import clip_mixtures, write_gmm_file
-from diffpose.platform.pose_store import PoseStore
-from diffpose.platform.progress import Progress
-from diffpose.platform.ray_session import ray_session
-from diffpose.platform.ray_stages import Row, run_stages
-from diffpose.platform.storage import absolute
+from diffpose.platform.base import command_line
+from diffpose.platform.base.config import Settings
+from diffpose.platform.base.errors import StoreError
+from diffpose.platform.base.progress import Progress
+from diffpose.platform.base.storage import absolute
+from diffpose.platform.execution.ray_session import ray_session
+from diffpose.platform.execution.ray_stages import Row, run_stages
+from diffpose.platform.store.clips import Clip
+from diffpose.platform.store.gmm_file import clip_mixtures, write_gmm_file
+from diffpose.platform.store.pose_store import PoseStore
 from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS
 
 

@@ -23,10 +23,10 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from diffpose.jobs import command_line
-from diffpose.platform.config import Settings
-from diffpose.platform.storage import absolute
-from diffpose.preprocessing.datasets.human36m_videos import write_sidecars
+from diffpose.platform.base import command_line
+from diffpose.platform.base.config import Settings
+from diffpose.platform.base.storage import absolute
+from diffpose.preprocessing.sources.human36m_videos import write_sidecars
 
 
 class Human36mVideosSettings(Settings):

@@ -5,7 +5,7 @@ diffpose import-checkpoint context=gcn_xyz_cpn.pth denoiser=diffpose_uvxyz_cpn.p
 diffpose import-checkpoint context=mixste_cpn_243f.bin denoiser=diffpose_video_uvxyz_cpn.pth run=RUN
 
 The run then answers diffpose evaluate, predict and serve with the authors' own schedule, sampler
-and inputs (model/official_lifter.py). Files are read without running any code in them.
+and inputs (model/released/official_lifter.py). Files are read without running any code in them.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from typing import Literal, TypeAlias
 
 from pydantic import Field
 
-from diffpose.jobs import command_line
-from diffpose.platform.config import Settings
-from diffpose.platform.errors import ConfigError, RunError
-from diffpose.platform.storage import absolute, exists, join, read_bytes
+from diffpose.platform.base import command_line
+from diffpose.platform.base.config import Settings
+from diffpose.platform.base.errors import ConfigError, RunError
+from diffpose.platform.base.storage import absolute, exists, join, read_bytes
 from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS
 
 Weights: TypeAlias = Literal["plain", "ema"]
@@ -66,11 +66,11 @@ def import_checkpoint(settings: ImportSettings) -> None:
     """
     from pydantic import ValidationError
 
-    from diffpose.model.context_encoders.mixste import Mixste
-    from diffpose.model.official_lifter import OfficialCamera, OfficialProcess
-    from diffpose.platform.checkpoint import CONFIG
-    from diffpose.platform.official_checkpoint import read_context, read_denoiser
-    from diffpose.platform.official_run import load_official, save_official
+    from diffpose.model.networks.mixste import Mixste
+    from diffpose.model.released.official_lifter import OfficialCamera, OfficialProcess
+    from diffpose.platform.runs.model_files import CONFIG
+    from diffpose.platform.runs.official_checkpoint import read_context, read_denoiser
+    from diffpose.platform.runs.official_run import load_official, save_official
 
     run = absolute(settings.run)
     for part in ("encoder", "denoiser"):

@@ -7,7 +7,7 @@ diffpose train store=STORE run=RUN mixtures=gmm mixture.n_kernels=3 depth=histog
 
 The reverse of diffpose export-gmm. The file's mixtures lie in the image; the depth prior puts them
 into space. The store must be made from the same data set (its poses and detections stay as they
-are). Format and units: platform/gmm_file.py.
+are). Format and units: platform/store/gmm_file.py.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from diffpose.jobs import command_line
-from diffpose.model.mixture import MixtureSpec
-from diffpose.platform.config import Settings
-from diffpose.platform.errors import StoreError
-from diffpose.platform.gmm_file import read_gmm_file
-from diffpose.platform.pose_store import PoseStore
-from diffpose.platform.progress import Progress
-from diffpose.platform.storage import absolute, join, read_json
-from diffpose.preprocessing import mixture_stages
-from diffpose.preprocessing.mixture_group import mixture_attributes
-from diffpose.preprocessing.mixture_import import matched, span_row
-from diffpose.preprocessing.plan import Plan
+from diffpose.model.mixtures.gaussian_mixture import MixtureSpec
+from diffpose.platform.base import command_line
+from diffpose.platform.base.config import Settings
+from diffpose.platform.base.errors import StoreError
+from diffpose.platform.base.progress import Progress
+from diffpose.platform.base.storage import absolute, join, read_json
+from diffpose.platform.store.gmm_file import read_gmm_file
+from diffpose.platform.store.pose_store import PoseStore
+from diffpose.preprocessing.derived import mixture_stages
+from diffpose.preprocessing.derived.mixture_attributes import mixture_attributes
+from diffpose.preprocessing.derived.mixture_import import matched, span_row
+from diffpose.preprocessing.planning.plan import Plan
 from diffpose.preprocessing.settings import MixtureGroupSettings
 
 

@@ -25,20 +25,20 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from diffpose.jobs import command_line
 from diffpose.jobs.preprocess import print_summary, with_absolute_uris
-from diffpose.model.sampling import Refine
-from diffpose.platform.checkpoint import answer_digests, load_to_sample
-from diffpose.platform.config import Settings, validate
-from diffpose.platform.errors import SourceError
-from diffpose.platform.pose_store import PoseStore
-from diffpose.platform.prediction import file_names, make_predict_fn, people_of
-from diffpose.platform.progress import Progress
-from diffpose.platform.ray_session import ray_session
-from diffpose.platform.ray_stages import run_stages
-from diffpose.platform.storage import absolute, exists, join, read_json
+from diffpose.model.lifting.sampling import Refine
+from diffpose.platform.base import command_line
+from diffpose.platform.base.config import Settings, validate
+from diffpose.platform.base.errors import SourceError
+from diffpose.platform.base.progress import Progress
+from diffpose.platform.base.storage import absolute, exists, join, read_json
+from diffpose.platform.execution.ray_session import ray_session
+from diffpose.platform.execution.ray_stages import run_stages
+from diffpose.platform.prediction.predict import file_names, make_predict_fn, people_of
+from diffpose.platform.runs.model_files import answer_digests, load_to_sample
+from diffpose.platform.store.pose_store import PoseStore
 from diffpose.preprocessing.detectors.bundled import BundledSettings
-from diffpose.preprocessing.detectors.choice import DetectorSettings
+from diffpose.preprocessing.detectors.registry import DetectorSettings
 from diffpose.preprocessing.pipeline import detect
 from diffpose.preprocessing.settings import PreprocessSettings
 from diffpose.preprocessing.videos.settings import PeopleSettings

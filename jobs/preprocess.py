@@ -20,11 +20,11 @@ if __name__ == "__main__":
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from diffpose.jobs import command_line
-from diffpose.platform.storage import absolute
-from diffpose.preprocessing.detectors.recorded import RecordedSettings
+from diffpose.platform.base import command_line
+from diffpose.platform.base.storage import absolute
+from diffpose.preprocessing.derived.refinement import fit_mixtures
+from diffpose.preprocessing.keypoints.recorded import RecordedSettings
 from diffpose.preprocessing.pipeline import Summary, detect
-from diffpose.preprocessing.refinement import fit_mixtures
 from diffpose.preprocessing.settings import PreprocessSettings
 
 S = TypeVar("S", bound=PreprocessSettings)

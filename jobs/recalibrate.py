@@ -21,12 +21,12 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from diffpose.jobs import command_line
-from diffpose.platform.clips import Split
-from diffpose.platform.config import Settings
-from diffpose.platform.ray_session import ray_session
-from diffpose.platform.recalibration_stage import SPLIT, recalibrate
-from diffpose.platform.storage import absolute
+from diffpose.platform.base import command_line
+from diffpose.platform.base.config import Settings
+from diffpose.platform.base.storage import absolute
+from diffpose.platform.evaluation.fit_uncertainty import SPLIT, recalibrate
+from diffpose.platform.execution.ray_session import ray_session
+from diffpose.platform.store.clips import Split
 
 
 class RecalibrateSettings(Settings):

@@ -20,15 +20,15 @@ if __name__ == "__main__":
 
 from collections.abc import Sequence
 
-from diffpose.jobs import command_line
-from diffpose.platform.config import differences
-from diffpose.platform.errors import StoreError
-from diffpose.platform.progress import Progress
-from diffpose.platform.ray_session import ray_session
-from diffpose.platform.ray_stages import run_stages
-from diffpose.platform.storage import absolute, exists, find_files, join, read_json, write_json
+from diffpose.platform.base import command_line
+from diffpose.platform.base.config import differences
+from diffpose.platform.base.errors import StoreError
+from diffpose.platform.base.progress import Progress
+from diffpose.platform.base.storage import absolute, exists, find_files, join, read_json, write_json
+from diffpose.platform.execution.ray_session import ray_session
+from diffpose.platform.execution.ray_stages import run_stages
 from diffpose.preprocessing.mocap.source import SUFFIX
-from diffpose.preprocessing.plan import assign_splits, check_patterns
+from diffpose.preprocessing.planning.plan import assign_splits, check_patterns
 from diffpose.preprocessing.render.films import make_render_fn
 from diffpose.preprocessing.render.settings import CONTENT_FIELDS, FilmSettings
 

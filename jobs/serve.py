@@ -24,12 +24,12 @@ from collections.abc import Iterator, Sequence
 
 from pydantic import Field
 
-from diffpose.jobs import command_line
-from diffpose.platform.checkpoint import load_to_sample
-from diffpose.platform.config import Settings
-from diffpose.platform.errors import ConfigError, RunError
-from diffpose.platform.ray_session import ray_session
-from diffpose.platform.storage import absolute
+from diffpose.platform.base import command_line
+from diffpose.platform.base.config import Settings
+from diffpose.platform.base.errors import ConfigError, RunError
+from diffpose.platform.base.storage import absolute
+from diffpose.platform.execution.ray_session import ray_session
+from diffpose.platform.runs.model_files import load_to_sample
 
 
 class ServeSettings(Settings):
@@ -55,7 +55,7 @@ def serving(settings: ServeSettings) -> Iterator[str]:
         try:
             from ray import serve
 
-            from diffpose.platform.service import build
+            from diffpose.platform.serving.service import build
         except ImportError as error:
             raise RunError(
                 f"Serving needs the extra packages of [serve] ({error}): "

@@ -18,22 +18,22 @@ if __name__ == "__main__":
 
 from collections.abc import Sequence
 
-from diffpose.jobs import command_line
 from diffpose.jobs.preprocess import print_summary
-from diffpose.model.mixture import MixtureSpec
-from diffpose.platform.checkpoint import (
+from diffpose.model.mixtures.gaussian_mixture import MixtureSpec
+from diffpose.platform.base import command_line
+from diffpose.platform.base.storage import absolute, join, read_bytes, write_bytes
+from diffpose.platform.evaluation.fit_uncertainty import recalibrate
+from diffpose.platform.runs.model_files import (
     CONFIG,
     WEIGHTS,
     encoder_digest,
     has_model,
     load_config,
 )
-from diffpose.platform.pose_store import PoseStore
-from diffpose.platform.recalibration_stage import recalibrate
-from diffpose.platform.storage import absolute, join, read_bytes, write_bytes
-from diffpose.platform.training import train_denoiser, train_encoder
-from diffpose.platform.training_settings import TrainSettings
-from diffpose.preprocessing.refinement import encode_contexts, fit_mixtures
+from diffpose.platform.store.pose_store import PoseStore
+from diffpose.platform.training.driver import train_denoiser, train_encoder
+from diffpose.platform.training.settings import TrainSettings
+from diffpose.preprocessing.derived.refinement import encode_contexts, fit_mixtures
 from diffpose.preprocessing.settings import MixtureGroupSettings
 
 

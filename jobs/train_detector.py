@@ -25,17 +25,12 @@ from typing import Any
 
 import yaml
 
-from diffpose.jobs import command_line
 from diffpose.jobs.calibrate import CalibrateSettings, fit, print_result
-from diffpose.platform.config import differences, to_yaml, validate
-from diffpose.platform.detector_examples import write_examples
-from diffpose.platform.detector_settings import TrainDetectorSettings
-from diffpose.platform.detector_training import train_part
-from diffpose.platform.errors import DiffPoseError, RunError, SourceError
-from diffpose.platform.progress import Progress
-from diffpose.platform.ray_session import cluster_cpus, ray_session
-from diffpose.platform.ray_stages import run_stages
-from diffpose.platform.storage import (
+from diffpose.platform.base import command_line
+from diffpose.platform.base.config import differences, to_yaml, validate
+from diffpose.platform.base.errors import DiffPoseError, RunError, SourceError
+from diffpose.platform.base.progress import Progress
+from diffpose.platform.base.storage import (
     absolute,
     exists,
     join,
@@ -44,6 +39,11 @@ from diffpose.platform.storage import (
     write_bytes,
     write_json,
 )
+from diffpose.platform.detector_training.driver import train_part
+from diffpose.platform.detector_training.settings import TrainDetectorSettings
+from diffpose.platform.execution.ray_session import cluster_cpus, ray_session
+from diffpose.platform.execution.ray_stages import run_stages
+from diffpose.platform.store.detector_examples import write_examples
 from diffpose.preprocessing.detectors.bundled import save_weights
 from diffpose.preprocessing.detectors.examples import examples_of_film
 from diffpose.preprocessing.videos.decode import named_videos

@@ -20,33 +20,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffpose.platform.clips import write_clips
-from diffpose.platform.config import to_yaml
-from diffpose.platform.errors import StoreError
-from diffpose.platform.pose_store import LARGEST_SPAN, PoseStore
-from diffpose.platform.progress import Progress
-from diffpose.platform.ray_session import ray_session
-from diffpose.platform.ray_stages import ActorStage, RowFunction, actors_on_gpus, run_stages
-from diffpose.platform.storage import find_files, join, write_bytes
-from diffpose.preprocessing import (
-    dataset_stages,
-    detect_stages,
-    keypoint_stages,
-    people_stages,
-    video_stages,
+from diffpose.platform.base.config import to_yaml
+from diffpose.platform.base.errors import StoreError
+from diffpose.platform.base.progress import Progress
+from diffpose.platform.base.storage import find_files, join, write_bytes
+from diffpose.platform.execution.ray_session import ray_session
+from diffpose.platform.execution.ray_stages import (
+    ActorStage,
+    RowFunction,
+    actors_on_gpus,
+    run_stages,
 )
-from diffpose.preprocessing.datasets.choice import DatasetSource, data_set
-from diffpose.preprocessing.detectors.choice import (
+from diffpose.platform.store.clips import write_clips
+from diffpose.platform.store.pose_store import LARGEST_SPAN, PoseStore
+from diffpose.preprocessing.datasets.registry import DatasetSource, data_set
+from diffpose.preprocessing.detectors.registry import (
     detector_version,
     pixel_detector,
     temperatures,
 )
-from diffpose.preprocessing.detectors.dataset import DatasetKeypointSettings
-from diffpose.preprocessing.detectors.recorded import RecordedSettings
 from diffpose.preprocessing.detectors.simulated import SimulatedDetectorSettings
-from diffpose.preprocessing.keypoint_source import KeypointSource, keypoint_recordings
+from diffpose.preprocessing.keypoints.dataset_keypoints import DatasetKeypointSettings
+from diffpose.preprocessing.keypoints.recorded import RecordedSettings
+from diffpose.preprocessing.keypoints.recordings import KeypointSource, keypoint_recordings
 from diffpose.preprocessing.mocap.source import SUFFIX
-from diffpose.preprocessing.plan import (
+from diffpose.preprocessing.people import stages as people_stages
+from diffpose.preprocessing.planning.plan import (
     Plan,
     Probe,
     Span,
@@ -61,6 +60,10 @@ from diffpose.preprocessing.plan import (
     save_plan,
 )
 from diffpose.preprocessing.settings import PreprocessSettings
+from diffpose.preprocessing.sources import dataset as dataset_stages
+from diffpose.preprocessing.sources import keypoints as keypoint_stages
+from diffpose.preprocessing.sources import mocap as detect_stages
+from diffpose.preprocessing.sources import video as video_stages
 from diffpose.preprocessing.videos.decode import named_videos
 from diffpose.preprocessing.videos.settings import VideoSource
 

@@ -7,17 +7,17 @@ from typing import Annotated, Any, Literal, TypeAlias
 import torch
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from diffpose.model.mixture import MixtureSpec
-from diffpose.model.mixture_fit import Engine, resolved
-from diffpose.platform.config import Settings
-from diffpose.preprocessing.datasets.choice import DatasetSource
+from diffpose.model.mixture_fitting.fit import Engine, resolved
+from diffpose.model.mixtures.gaussian_mixture import MixtureSpec
+from diffpose.platform.base.config import Settings
 from diffpose.preprocessing.datasets.human36m import Human36mSource
 from diffpose.preprocessing.datasets.mpi_inf_3dhp import MpiInf3dhpSource
-from diffpose.preprocessing.detectors.choice import DetectorSettings
-from diffpose.preprocessing.detectors.dataset import DatasetKeypointSettings
-from diffpose.preprocessing.detectors.recorded import RecordedSettings
+from diffpose.preprocessing.datasets.registry import DatasetSource
+from diffpose.preprocessing.detectors.registry import DetectorSettings
 from diffpose.preprocessing.detectors.simulated import SimulatedDetectorSettings
-from diffpose.preprocessing.keypoint_source import KeypointSource
+from diffpose.preprocessing.keypoints.dataset_keypoints import DatasetKeypointSettings
+from diffpose.preprocessing.keypoints.recorded import RecordedSettings
+from diffpose.preprocessing.keypoints.recordings import KeypointSource
 from diffpose.preprocessing.mocap.bodies import BodySettings
 from diffpose.preprocessing.mocap.source import MocapSource
 from diffpose.preprocessing.mocap.virtual_cameras import CameraSettings

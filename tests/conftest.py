@@ -42,7 +42,7 @@ SMALL_NETWORKS = {
 @pytest.fixture(scope="session")
 def motion_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 16 short procedural motions."""
-    from diffpose.preprocessing.mocap.procedural import write_motion_library
+    from diffpose.preprocessing.mocap.procedural.motion import write_motion_library
 
     folder = tmp_path_factory.mktemp("motion")
     write_motion_library(str(folder), ACTIONS, 4, 3.0, seed=1)
@@ -52,7 +52,7 @@ def motion_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def ray_local() -> Iterator[None]:
     """One local Ray session of two CPUs for all tests of this process."""
-    from diffpose.platform.ray_session import ray_session
+    from diffpose.platform.execution.ray_session import ray_session
 
     with ray_session(2):
         yield
@@ -64,7 +64,7 @@ def film_folder(
 ) -> Path:
     """Sixteen rendered films of three seconds with sidecars; 10 frames per second."""
     from diffpose.jobs.render import render
-    from diffpose.platform.config import validate
+    from diffpose.platform.base.config import validate
     from diffpose.preprocessing.render.settings import FilmSettings
 
     folder = tmp_path_factory.mktemp("films")
@@ -85,7 +85,7 @@ def small_store(
 ) -> str:
     """A pose store of the motions with detections and histogram mixtures."""
     from diffpose.jobs.preprocess import preprocess
-    from diffpose.platform.config import validate
+    from diffpose.platform.base.config import validate
     from diffpose.preprocessing.settings import PreprocessSettings
 
     store = str(tmp_path_factory.mktemp("store") / "poses")
@@ -98,8 +98,8 @@ def small_store(
 def small_run(ray_local: None, small_store: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A run trained for a few epochs on the small store."""
     from diffpose.jobs.train import train
-    from diffpose.platform.config import validate
-    from diffpose.platform.training_settings import TrainSettings
+    from diffpose.platform.base.config import validate
+    from diffpose.platform.training.settings import TrainSettings
 
     run = str(tmp_path_factory.mktemp("run") / "diffpose")
     recipe = {**SMALL_NETWORKS, "store": small_store, "run": run, "workers": 2}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from diffpose.model.skeleton import EDGES, MIRROR
+from diffpose.model.geometry.skeleton import EDGES, MIRROR
 from diffpose.preprocessing.datasets.human36m import KEPT
 from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS, PLACES
 

@@ -9,7 +9,7 @@ import scipy.io
 from human36m_files import world_poses
 from numpy.typing import NDArray
 
-from diffpose.model.protocols import H36M_OF_MPI
+from diffpose.model.metrics.protocols import H36M_OF_MPI
 from diffpose.preprocessing.datasets.human36m import KEPT as KEPT_OF_32
 from diffpose.preprocessing.datasets.mpi_inf_3dhp import CAMERAS, TEST, TRAIN
 from diffpose.preprocessing.datasets.mpi_inf_3dhp_files import KEPT

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diffpose.platform.clips import Clip, clip_id
+from diffpose.platform.store.clips import Clip, clip_id
 
 
 def made_clip(first_row: int, n_rows: int, **changes: object) -> Clip:

@@ -16,10 +16,10 @@ import yaml
 
 from diffpose.jobs.evaluate import EvaluateSettings
 from diffpose.jobs.main import JOBS
-from diffpose.platform.ablation import AblationSettings
-from diffpose.platform.config import validate
-from diffpose.platform.detector_settings import TrainDetectorSettings
-from diffpose.platform.training_settings import TrainSettings
+from diffpose.platform.ablation.settings import AblationSettings
+from diffpose.platform.base.config import validate
+from diffpose.platform.detector_training.settings import TrainDetectorSettings
+from diffpose.platform.training.settings import TrainSettings
 from diffpose.preprocessing.render.settings import FilmSettings
 from diffpose.preprocessing.settings import PreprocessSettings
 
@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "benchmarks": {"benchmarks", "jobs", "preprocessing", "platform", "model"},
     "cluster": {"cluster"},
 }
-RAY = ("platform/", "jobs/", "preprocessing/pipeline.py", "preprocessing/refinement.py")
+RAY = ("platform/", "jobs/", "preprocessing/pipeline.py", "preprocessing/derived/refinement.py")
 NOT_OURS = {".venv", ".git", "__pycache__", "demo", "runs", "stores", "build", "dist", "shared"}
 MACHINE = re.compile(r"/(?:work|root)/|/home/[A-Za-z]|pypi\.org|files\.pythonhosted")
 FILLED = {
@@ -98,9 +98,9 @@ def test_the_import_reader_sees_every_form() -> None:
     assert imported(source, "diffpose.platform") == {
         "ray.data",
         "ray.serve",
-        "diffpose.platform.config",
-        "diffpose.model.camera",
-        "diffpose.platform.errors",
+        "diffpose.platform.base.config",
+        "diffpose.model.geometry.camera",
+        "diffpose.platform.base.errors",
     }
 
 
@@ -166,10 +166,15 @@ def test_direction_of_imports(folder: str) -> None:
         (
             "ray",
             lambda path: path.startswith(
-                ("platform/", "jobs/", "preprocessing/pipeline.py", "preprocessing/refinement.py")
+                (
+                    "platform/",
+                    "jobs/",
+                    "preprocessing/pipeline.py",
+                    "preprocessing/derived/refinement.py",
+                )
             ),
         ),
-        ("zarr", lambda path: path == "platform/pose_store.py"),
+        ("zarr", lambda path: path == "platform/store/pose_store.py"),
     ],
 )
 def test_frameworks_stay_where_they_belong(library: str, allowed) -> None:

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffpose.model.context_encoders.graformer import Graformer, GraformerConfig
-from diffpose.model.denoiser import Denoiser, DenoiserConfig
-from diffpose.model.initial_distribution import EncoderDepth, Observations
-from diffpose.model.lifter import Lifter
-from diffpose.model.mixture import MixtureSpec
+from diffpose.model.lifting.lifter import Lifter
+from diffpose.model.mixtures.gaussian_mixture import MixtureSpec
+from diffpose.model.networks.denoiser import Denoiser, DenoiserConfig
+from diffpose.model.networks.graformer import Graformer, GraformerConfig
+from diffpose.model.observations.initial_distribution import EncoderDepth, Observations
 
 CAMERA = np.array([1145.0, 1145.0, 500.0, 500.0])
 B = 5

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from diffpose.model.camera import project
-from diffpose.model.skeleton import EDGES, JOINT_NAMES, MIRROR, bone_lengths
-from diffpose.platform.errors import DiffPoseError
+from diffpose.model.geometry.camera import project
+from diffpose.model.geometry.skeleton import EDGES, JOINT_NAMES, MIRROR, bone_lengths
+from diffpose.platform.base.errors import DiffPoseError
 from diffpose.preprocessing.datasets.interface import Array, DataSet, View
 
 # Detections of real people lie within some 10 px of the truth; true keypoints within a rounding.

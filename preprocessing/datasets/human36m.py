@@ -15,12 +15,12 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from diffpose.model.camera import project
-from diffpose.model.skeleton import N_JOINTS
-from diffpose.platform.config import Settings
-from diffpose.platform.errors import SourceError
-from diffpose.platform.safe_pickle import read_npz
-from diffpose.platform.storage import exists, join, list_names
+from diffpose.model.geometry.camera import project
+from diffpose.model.geometry.skeleton import N_JOINTS
+from diffpose.platform.base.config import Settings
+from diffpose.platform.base.errors import SourceError
+from diffpose.platform.base.safe_pickle import read_npz
+from diffpose.platform.base.storage import exists, join, list_names
 from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS, NUMBERS, PLACES
 from diffpose.preprocessing.datasets.interface import Array, Residuals, Shot, View
 

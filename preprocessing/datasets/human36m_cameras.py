@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diffpose.model.lens import Lens
+from diffpose.model.geometry.lens import Lens
 
 
 @dataclass(frozen=True)

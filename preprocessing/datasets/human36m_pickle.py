@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffpose.model.camera import project
-from diffpose.platform.errors import SourceError
-from diffpose.platform.safe_pickle import read_pickle
+from diffpose.model.geometry.camera import project
+from diffpose.platform.base.errors import SourceError
+from diffpose.platform.base.safe_pickle import read_pickle
 from diffpose.preprocessing.datasets.human36m import FPS, Human36mSource
 from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS, NUMBERS, PLACES
 from diffpose.preprocessing.datasets.interface import Array, Residuals, Shot, View

@@ -13,10 +13,10 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from diffpose.model.pinhole import fit_pinhole
-from diffpose.model.protocols import MPI_OF_H36M
-from diffpose.platform.config import Settings
-from diffpose.platform.errors import SourceError
+from diffpose.model.geometry.pinhole import fit_pinhole
+from diffpose.model.metrics.protocols import MPI_OF_H36M
+from diffpose.platform.base.config import Settings
+from diffpose.platform.base.errors import SourceError
 from diffpose.preprocessing.datasets import mpi_inf_3dhp_files as files
 from diffpose.preprocessing.datasets.interface import Array, Residuals, Shot, View
 

@@ -18,10 +18,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from diffpose.platform.errors import SourceError
-from diffpose.platform.mat_files import read_mat
-from diffpose.platform.safe_pickle import read_npz
-from diffpose.platform.storage import exists, join, list_names
+from diffpose.platform.base.errors import SourceError
+from diffpose.platform.base.mat_files import read_mat
+from diffpose.platform.base.safe_pickle import read_npz
+from diffpose.platform.base.storage import exists, join, list_names
 
 Poses = Literal["univ_annot3", "annot3"]
 # Of the 28 joints of the training files, those that the test files have too.

@@ -1,8 +1,8 @@
 """The detector that comes with the project: no download, one CPU core is enough.
 
-Two small networks of ours (diffpose.model.heatmap_network, person_network), trained on rendered
-films (jobs/train_detector.py, configs/train-detector/bundled.yaml). It knows rendered bodies; on
-real people it is a stopgap, and ``vitpose`` or an ONNX model is the better choice.
+Two small networks of ours (diffpose.model.detector.heatmap_network, person_network), trained on
+rendered films (jobs/train_detector.py, configs/train-detector/bundled.yaml). It knows rendered
+bodies; on real people it is a stopgap, and ``vitpose`` or an ONNX model is the better choice.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from diffpose.model.heatmap_network import INPUT_SIZE, HeatmapNetwork, HeatmapNetworkConfig
-from diffpose.model.person_network import (
+from diffpose.model.detector.heatmap_network import INPUT_SIZE, HeatmapNetwork, HeatmapNetworkConfig
+from diffpose.model.detector.person_network import (
     INPUT_SIDE,
     PersonNetwork,
     PersonNetworkConfig,
     decode_people,
 )
-from diffpose.model.skeleton import MIRROR, N_JOINTS
-from diffpose.platform.config import Settings
-from diffpose.platform.errors import SourceError
-from diffpose.platform.storage import absolute, read_bytes, write_bytes
+from diffpose.model.geometry.skeleton import MIRROR, N_JOINTS
+from diffpose.platform.base.config import Settings
+from diffpose.platform.base.errors import SourceError
+from diffpose.platform.base.storage import absolute, read_bytes, write_bytes
 from diffpose.preprocessing.detectors.interface import crops_from_windows
 from diffpose.preprocessing.videos.cut import cut_windows
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from diffpose.platform.detector_examples import CROP_PADDING, CROP_SIZE, FRAME_SIDE, Examples
-from diffpose.platform.errors import SourceError
+from diffpose.platform.base.errors import SourceError
+from diffpose.platform.store.detector_examples import CROP_PADDING, CROP_SIZE, FRAME_SIDE, Examples
 from diffpose.preprocessing.videos.cut import cut_windows
 from diffpose.preprocessing.videos.decode import decode
 from diffpose.preprocessing.videos.sidecar import Truth, read_sidecar, read_truth

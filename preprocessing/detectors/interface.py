@@ -4,8 +4,8 @@ All places are continuous image coordinates in px: (0, 0) is the top-left corner
 centre of its first pixel is (0.5, 0.5). A window ``(x0, y0, w, h)`` says where a detector's input
 lies: its top-left corner and the size of one input pixel, in px of the image, so that input pixel
 (row i, column j) covers x0 + j w .. x0 + (j + 1) w across and y0 + i h .. y0 + (i + 1) h down.
-A crop (diffpose.model.heatmaps) says the same of the cells of a heatmap. Which crop a window leads
-to depends on how a network was trained: see crops_from_windows.
+A crop (diffpose.model.heatmaps.grid) says the same of the cells of a heatmap. Which crop a window
+leads to depends on how a network was trained: see crops_from_windows.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from diffpose.model.heatmaps import CROP_PADDING, HEIGHT, WIDTH
+from diffpose.model.heatmaps.grid import CROP_PADDING, HEIGHT, WIDTH
 
 # How the cells of a network's grid lie over its input:
 #   edges    the grid's outer edges are the input's (half-pixel convention)

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from diffpose.model.heatmaps import HEIGHT, WIDTH
-from diffpose.platform.config import Settings
-from diffpose.platform.errors import SourceError
-from diffpose.platform.storage import read_bytes
-from diffpose.preprocessing.detectors.combine import combined
+from diffpose.model.heatmaps.grid import HEIGHT, WIDTH
+from diffpose.platform.base.config import Settings
+from diffpose.platform.base.errors import SourceError
+from diffpose.platform.base.storage import read_bytes
 from diffpose.preprocessing.detectors.interface import Alignment, crops_from_windows
-from diffpose.preprocessing.detectors.joint_layouts import NAMES, Layout, to_h36m
+from diffpose.preprocessing.keypoints.combine import combined
+from diffpose.preprocessing.keypoints.joint_layouts import NAMES, Layout, to_h36m
 
 _AT_ONCE = 32
 

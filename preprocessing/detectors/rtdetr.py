@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from diffpose.platform.errors import SourceError
+from diffpose.platform.base.errors import SourceError
 from diffpose.preprocessing.detectors.vitpose import load_pretrained, weights_digest
 from diffpose.preprocessing.videos.cut import cut_windows
 

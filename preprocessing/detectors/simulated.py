@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from diffpose.model import heatmaps as hm
-from diffpose.model.skeleton import EDGES, JOINT_NAMES, MIRROR, N_JOINTS
-from diffpose.platform.config import Settings
-from diffpose.preprocessing.rows import ClipDetections, ClipTruth
+from diffpose.model.geometry.skeleton import EDGES, JOINT_NAMES, MIRROR, N_JOINTS
+from diffpose.model.heatmaps import grid as hm
+from diffpose.platform.base.config import Settings
+from diffpose.preprocessing.records.clip import ClipDetections, ClipTruth
 
 VERSION = "simulated-1"
 # The widths below are meant for this focal length, about 5 m away; others scale with it.

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from diffpose.platform.config import Settings
-from diffpose.platform.errors import SourceError
-from diffpose.preprocessing.detectors.combine import combined
+from diffpose.platform.base.config import Settings
+from diffpose.platform.base.errors import SourceError
 from diffpose.preprocessing.detectors.interface import crops_from_windows
-from diffpose.preprocessing.detectors.joint_layouts import NAMES, to_h36m
+from diffpose.preprocessing.keypoints.combine import combined
+from diffpose.preprocessing.keypoints.joint_layouts import NAMES, to_h36m
 
 # Statistics of ImageNet, with which ViTPose was trained.
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from diffpose.model.skeleton import EDGES, N_JOINTS
-from diffpose.platform.config import Settings
-from diffpose.preprocessing.seeds import generator
+from diffpose.model.geometry.skeleton import EDGES, N_JOINTS
+from diffpose.platform.base.config import Settings
+from diffpose.preprocessing.records.seeds import generator
 
 # One factor per part of the body; bones that share a part scale together.
 _PART_OF_BONE: dict[tuple[int, int], str] = {

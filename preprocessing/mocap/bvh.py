@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diffpose.platform.errors import SourceError
+from diffpose.platform.base.errors import SourceError
 from diffpose.preprocessing.mocap.bvh_hierarchy import EndSite, Hierarchy
 
 _AXES = {"X": 0, "Y": 1, "Z": 2}

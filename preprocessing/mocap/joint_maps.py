@@ -24,8 +24,8 @@ import yaml
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError, field_validator, model_validator
 
-from diffpose.model.skeleton import JOINT_NAMES, N_JOINTS
-from diffpose.platform.errors import SourceError
+from diffpose.model.geometry.skeleton import JOINT_NAMES, N_JOINTS
+from diffpose.platform.base.errors import SourceError
 from diffpose.preprocessing.mocap.bvh import BvhMotion, forward_kinematics
 
 _OWN_MAP_HINT = "give an own map with source.joint_map=FILE.yaml"
@@ -69,7 +69,7 @@ class JointRule(BaseModel, frozen=True, extra="forbid"):
 
 
 class JointMap(BaseModel, frozen=True, extra="forbid"):
-    """Rules for all 17 joints of `diffpose.model.skeleton.JOINT_NAMES`.
+    """Rules for all 17 joints of `diffpose.model.geometry.skeleton.JOINT_NAMES`.
 
     Attributes:
         name: Name for messages and manifests.

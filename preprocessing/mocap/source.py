@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from diffpose.platform.errors import SourceError
-from diffpose.platform.storage import join, read_bytes
+from diffpose.platform.base.errors import SourceError
+from diffpose.platform.base.storage import join, read_bytes
 from diffpose.preprocessing.mocap.bvh import parse_bvh
 from diffpose.preprocessing.mocap.joint_maps import (
     choose_joint_map,
@@ -18,7 +18,7 @@ from diffpose.preprocessing.mocap.joint_maps import (
     load_joint_map,
 )
 from diffpose.preprocessing.mocap.units import metres_per_unit, to_world_m, up_axis
-from diffpose.preprocessing.names import NamedFiles
+from diffpose.preprocessing.records.names import NamedFiles
 
 SUFFIX = ".bvh"
 

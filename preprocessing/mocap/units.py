@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from diffpose.model.skeleton import JOINT_NAMES
-from diffpose.platform.errors import SourceError
+from diffpose.model.geometry.skeleton import JOINT_NAMES
+from diffpose.platform.base.errors import SourceError
 
 Unit = Literal["auto", "m", "cm", "mm", "inch", "cmu"]
 UpAxis = Literal["auto", "y", "z"]

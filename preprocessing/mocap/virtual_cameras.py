@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from diffpose.model.camera import look_at, project
-from diffpose.platform.config import Settings
-from diffpose.preprocessing.rows import ClipTruth
-from diffpose.preprocessing.seeds import generator
+from diffpose.model.geometry.camera import look_at, project
+from diffpose.platform.base.config import Settings
+from diffpose.preprocessing.records.clip import ClipTruth
+from diffpose.preprocessing.records.seeds import generator
 
 
 class CameraSettings(Settings):

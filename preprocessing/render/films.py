@@ -11,18 +11,18 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from diffpose.platform.clips import Split
-from diffpose.platform.errors import DiffPoseError
-from diffpose.platform.storage import exists, join, write_bytes
+from diffpose.platform.base.errors import DiffPoseError
+from diffpose.platform.base.storage import exists, join, write_bytes
+from diffpose.platform.store.clips import Split
 from diffpose.preprocessing.mocap.bodies import bone_factors, reshape_body
 from diffpose.preprocessing.mocap.source import SUFFIX, Motion, read_motion
 from diffpose.preprocessing.mocap.virtual_cameras import centre, place
+from diffpose.preprocessing.records.seeds import generator, number
 from diffpose.preprocessing.render.frames import View, random_lens, render_frames
-from diffpose.preprocessing.render.look import random_build, random_look
-from diffpose.preprocessing.render.parts import Array
-from diffpose.preprocessing.render.scene import random_scene
+from diffpose.preprocessing.render.person.look import random_build, random_look
+from diffpose.preprocessing.render.scene.scene import random_scene
 from diffpose.preprocessing.render.settings import FilmSettings
-from diffpose.preprocessing.seeds import generator, number
+from diffpose.preprocessing.render.surfaces.parts import Array
 from diffpose.preprocessing.videos.sidecar import Sidecar, Truth, sidecar_uri, write_truth
 
 # Others keep this far from the first person and from each other.

@@ -10,13 +10,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from diffpose.preprocessing.render.body import body_parts
-from diffpose.preprocessing.render.look import Look
-from diffpose.preprocessing.render.parts import MATERIAL, Array, Part, tables
-from diffpose.preprocessing.render.raster import SUB, draw, shade
-from diffpose.preprocessing.render.scene import Scene
-from diffpose.preprocessing.render.scene_raster import Backdrop, draw_scene
-from diffpose.preprocessing.render.shadow import CELL_M, CELLS, cast, darken
+from diffpose.preprocessing.render.person.body import body_parts
+from diffpose.preprocessing.render.person.look import Look
+from diffpose.preprocessing.render.scene.raster import Backdrop, draw_scene
+from diffpose.preprocessing.render.scene.scene import Scene
+from diffpose.preprocessing.render.surfaces.parts import MATERIAL, Array, Part, tables
+from diffpose.preprocessing.render.surfaces.raster import SUB, draw, shade
+from diffpose.preprocessing.render.surfaces.shadow import CELL_M, CELLS, cast, darken
 
 _NOISE_SIDE = 512
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from diffpose.platform.config import Settings
+from diffpose.platform.base.config import Settings
 from diffpose.preprocessing.mocap.bodies import BodySettings
 from diffpose.preprocessing.mocap.source import MocapSource
 from diffpose.preprocessing.mocap.virtual_cameras import CameraSettings

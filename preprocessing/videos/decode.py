@@ -23,7 +23,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from diffpose.platform.errors import SourceError
+from diffpose.platform.base.errors import SourceError
 from diffpose.preprocessing.videos.opening import BROKEN, Limits, cause, named_videos, opened
 
 __all__ = [

@@ -11,8 +11,8 @@ from typing import Any
 
 import av
 
-from diffpose.platform.errors import SourceError
-from diffpose.platform.storage import filesystem, is_local
+from diffpose.platform.base.errors import SourceError
+from diffpose.platform.base.storage import filesystem, is_local
 
 # What PyAV raises on files that are not what they say; IndexError: streams that appear midway.
 BROKEN = (av.FFmpegError, OSError, EOFError, ValueError, IndexError, MemoryError)

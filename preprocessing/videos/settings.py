@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from diffpose.platform.config import Settings
-from diffpose.preprocessing.names import NamedFiles
+from diffpose.platform.base.config import Settings
+from diffpose.preprocessing.records.names import NamedFiles
 
 
 class VideoSource(NamedFiles):

@@ -23,13 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
-from diffpose.model.camera import project
-from diffpose.model.lens import Lens
-from diffpose.model.skeleton import N_JOINTS
-from diffpose.platform.clips import Split
-from diffpose.platform.config import Settings
-from diffpose.platform.errors import SourceError
-from diffpose.platform.storage import exists, join, read_bytes, write_bytes, write_json
+from diffpose.model.geometry.camera import project
+from diffpose.model.geometry.lens import Lens
+from diffpose.model.geometry.skeleton import N_JOINTS
+from diffpose.platform.base.config import Settings
+from diffpose.platform.base.errors import SourceError
+from diffpose.platform.base.storage import exists, join, read_bytes, write_bytes, write_json
+from diffpose.platform.store.clips import Split
 
 
 class Sidecar(Settings):
@@ -44,7 +44,8 @@ class Sidecar(Settings):
     )
     distortion: tuple[float, float, float, float, float] | None = Field(
         None,
-        description="k1, k2, k3, p1, p2 of the lens (model/lens.py); taken out after detection",
+        description="k1, k2, k3, p1, p2 of the lens (model/geometry/lens.py); taken out after "
+        "detection",
     )
     truth: str | None = Field(None, description="npz file beside it, with the true poses")
 

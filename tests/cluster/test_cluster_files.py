@@ -17,8 +17,8 @@ import yaml
 from ray.serve.schema import ServeDeploySchema
 
 from diffpose.jobs.serve import ServeSettings
-from diffpose.platform.config import load_settings
-from diffpose.platform.training_settings import TrainSettings
+from diffpose.platform.base.config import load_settings
+from diffpose.platform.training.settings import TrainSettings
 from diffpose.preprocessing.settings import PreprocessSettings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -91,7 +91,7 @@ def test_aws_is_consistent() -> None:
 def test_serve_configuration_is_valid() -> None:
     config = read("serve.yaml")
     application = ServeDeploySchema.model_validate(config).applications[0]
-    assert application.import_path == "diffpose.platform.serve_app:application"
+    assert application.import_path == "diffpose.platform.serving.app:application"
     assert set(application.args) == {"run", "replicas"}
     # The schema ignores keys that it does not know, so look for misspelt ones.
     assert set(config) <= set(ServeDeploySchema.model_fields)

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from diffpose.jobs.ablate import ablate
-from diffpose.model.lifter import row_seeds
-from diffpose.model.metrics import mpjpe
-from diffpose.platform.ablation import AblationSettings
-from diffpose.platform.checkpoint import load_lifter
-from diffpose.platform.config import validate
-from diffpose.platform.errors import RunError
-from diffpose.platform.evaluation_files import CONTEXT
-from diffpose.platform.observations import read_observations
-from diffpose.platform.pose_store import PoseStore
+from diffpose.model.lifting.lifter import row_seeds
+from diffpose.model.metrics.pose_errors import mpjpe
+from diffpose.platform.ablation.settings import AblationSettings
+from diffpose.platform.base.config import validate
+from diffpose.platform.base.errors import RunError
+from diffpose.platform.evaluation.results import CONTEXT
+from diffpose.platform.runs.model_files import load_lifter
+from diffpose.platform.store.observations import read_observations
+from diffpose.platform.store.pose_store import PoseStore
 
 pytestmark = pytest.mark.cluster
 

@@ -15,14 +15,14 @@ from human36m_pickle import pickle_content, write_pickle
 from mpi_inf_3dhp_files import valid_frames, write_npz
 
 from diffpose.jobs import evaluate, export_gmm, import_gmm, preprocess, train
-from diffpose.model.camera import project
-from diffpose.model.mixture import GaussianMixture, MixtureSpec, joint_kernels
-from diffpose.model.protocols import H36M_OF_MPI, mpi_figures
-from diffpose.platform.observations import read_observations
-from diffpose.platform.pose_store import PoseStore
+from diffpose.model.geometry.camera import project
+from diffpose.model.metrics.protocols import H36M_OF_MPI, mpi_figures
+from diffpose.model.mixtures.gaussian_mixture import GaussianMixture, MixtureSpec, joint_kernels
+from diffpose.platform.store.observations import read_observations
+from diffpose.platform.store.pose_store import PoseStore
 from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS
-from diffpose.preprocessing.mixture_import import in_pinhole_px
-from diffpose.preprocessing.mixture_stages import bridging_poses
+from diffpose.preprocessing.derived.mixture_import import in_pinhole_px
+from diffpose.preprocessing.derived.mixture_stages import bridging_poses
 
 pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).resolve().parents[2]

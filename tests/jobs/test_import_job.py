@@ -11,10 +11,10 @@ import pytest
 from official_files import gcn_diff, gcn_pose, mixste, save_list, save_mixste
 
 from diffpose.jobs import evaluate, import_checkpoint, recalibrate
-from diffpose.model.initial_distribution import Observations
-from diffpose.model.official_lifter import OfficialLifter
-from diffpose.platform.checkpoint import load_lifter, weights_digest
-from diffpose.platform.errors import RunError
+from diffpose.model.observations.initial_distribution import Observations
+from diffpose.model.released.official_lifter import OfficialLifter
+from diffpose.platform.base.errors import RunError
+from diffpose.platform.runs.model_files import load_lifter, weights_digest
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from diffpose.jobs import evaluate
-from diffpose.platform import evaluation
-from diffpose.platform.evaluation import Evaluation, evaluate_runs
-from diffpose.platform.pose_store import PoseStore
+from diffpose.platform.evaluation import evaluate as evaluation
+from diffpose.platform.evaluation.evaluate import Evaluation, evaluate_runs
+from diffpose.platform.store.pose_store import PoseStore
 
 pytestmark = pytest.mark.cluster
 RUN = "run"

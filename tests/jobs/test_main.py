@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from diffpose.jobs import command_line, main
-from diffpose.platform.config import Settings
-from diffpose.platform.errors import StoreError
+from diffpose.jobs import main
+from diffpose.platform.base import command_line
+from diffpose.platform.base.config import Settings
+from diffpose.platform.base.errors import StoreError
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,13 +11,13 @@ import pytest
 from conftest import preprocess_recipe
 from processes import DIFFPOSE, Command, assert_equal_stores, run_command
 
-from diffpose.jobs.inspect import describe_store
+from diffpose.jobs.inspect_store import describe_store
 from diffpose.jobs.preprocess import preprocess
-from diffpose.model.camera import project
-from diffpose.platform.config import validate
-from diffpose.platform.errors import DiffPoseError, SourceError, StoreError
-from diffpose.platform.pose_store import PoseStore
-from diffpose.platform.storage import list_names
+from diffpose.model.geometry.camera import project
+from diffpose.platform.base.config import validate
+from diffpose.platform.base.errors import DiffPoseError, SourceError, StoreError
+from diffpose.platform.base.storage import list_names
+from diffpose.platform.store.pose_store import PoseStore
 from diffpose.preprocessing.settings import PreprocessSettings
 
 pytestmark = pytest.mark.cluster
@@ -49,7 +49,7 @@ def test_store_holds_what_was_recorded(small_store: str) -> None:
 
 
 def test_inspect_describes_the_store(small_store: str, tmp_path: Path, capsys: object) -> None:
-    from diffpose.jobs.inspect import main
+    from diffpose.jobs.inspect_store import main
 
     target = tmp_path / "store.json"
     assert main([f"store={small_store}", "--json", str(target)]) == 0

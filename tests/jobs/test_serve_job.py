@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from processes import DIFFPOSE, Command, run_command
 
-from diffpose.model.skeleton import JOINT_NAMES
-from diffpose.platform.pose_store import PoseStore
+from diffpose.model.geometry.skeleton import JOINT_NAMES
+from diffpose.platform.store.pose_store import PoseStore
 
 pytestmark = pytest.mark.cluster
 

@@ -19,22 +19,22 @@ from processes import DIFFPOSE, Command, run_command
 from diffpose.jobs import evaluate as evaluate_job
 from diffpose.jobs import recalibrate as recalibrate_job
 from diffpose.jobs.train import train
-from diffpose.model.energy_score import hypotheses_score
-from diffpose.model.lifter import row_seeds
-from diffpose.model.metrics import mpjpe
-from diffpose.model.sampling import SamplingSettings
-from diffpose.model.uncertainty import mahalanobis_squared
-from diffpose.platform.checkpoint import load_denoiser, load_encoder, load_lifter
-from diffpose.platform.clips import read_clips, write_clips
-from diffpose.platform.config import validate
-from diffpose.platform.errors import RunError, StoreError
-from diffpose.platform.evaluation import evaluate_runs
-from diffpose.platform.observations import read_observations
-from diffpose.platform.pose_store import PoseStore
-from diffpose.platform.recalibration import load_recalibration, predict_uncertainty
-from diffpose.platform.recalibration_stage import refined_by_others
-from diffpose.platform.training import error_of_ours
-from diffpose.platform.training_settings import TrainSettings
+from diffpose.model.lifting.lifter import row_seeds
+from diffpose.model.lifting.sampling import SamplingSettings
+from diffpose.model.metrics.pose_errors import mpjpe
+from diffpose.model.uncertainty.covariances import mahalanobis_squared
+from diffpose.model.uncertainty.energy_score import hypotheses_score
+from diffpose.platform.base.config import validate
+from diffpose.platform.base.errors import RunError, StoreError
+from diffpose.platform.evaluation.evaluate import evaluate_runs
+from diffpose.platform.evaluation.fit_uncertainty import refined_by_others
+from diffpose.platform.runs.model_files import load_denoiser, load_encoder, load_lifter
+from diffpose.platform.runs.uncertainty_file import load_recalibration, predict_uncertainty
+from diffpose.platform.store.clips import read_clips, write_clips
+from diffpose.platform.store.observations import read_observations
+from diffpose.platform.store.pose_store import PoseStore
+from diffpose.platform.training.driver import error_of_ours
+from diffpose.platform.training.settings import TrainSettings
 
 pytestmark = pytest.mark.cluster
 

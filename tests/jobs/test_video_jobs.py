@@ -12,15 +12,16 @@ import pytest
 from PIL import Image
 from processes import DIFFPOSE, Command, assert_equal_stores, run_command
 
-from diffpose.jobs import calibrate, inspect
-from diffpose.jobs.inspect import describe_store
+from diffpose.jobs import calibrate
+from diffpose.jobs import inspect_store as inspect
+from diffpose.jobs.inspect_store import describe_store
 from diffpose.jobs.preprocess import preprocess
 from diffpose.jobs.render import render
-from diffpose.model.camera import project
-from diffpose.platform.config import validate
-from diffpose.platform.errors import SourceError, StoreError
-from diffpose.platform.pose_store import PoseStore
-from diffpose.platform.storage import list_names
+from diffpose.model.geometry.camera import project
+from diffpose.platform.base.config import validate
+from diffpose.platform.base.errors import SourceError, StoreError
+from diffpose.platform.base.storage import list_names
+from diffpose.platform.store.pose_store import PoseStore
 from diffpose.preprocessing.render.settings import FilmSettings
 from diffpose.preprocessing.settings import PreprocessSettings
 

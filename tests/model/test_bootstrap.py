@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from diffpose.model.bootstrap import paired_difference
+from diffpose.model.metrics.bootstrap import paired_difference
 
 
 def test_two_clips_by_hand() -> None:

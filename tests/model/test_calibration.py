@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from diffpose.model.calibration import (
+from diffpose.model.heatmaps.temperature import (
     LEVELS,
     TruthCounts,
     fit_temperature,

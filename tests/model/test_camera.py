@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffpose.model.camera import (
+from diffpose.model.geometry.camera import (
     MAX_DEPTH_MM,
     MIN_DEPTH_MM,
     back_project,

@@ -7,9 +7,9 @@ import torch
 from official_files import SMALL, gcn_diff, gcn_pose, graformer
 
 from diffpose.benchmarks.official_layers import OfficialGcn, OfficialSizes
-from diffpose.model.chebyshev import chebyshev_basis
-from diffpose.model.chebyshev_gcn import ROWS_PER_PASS, ChebyshevGcn, ChebyshevGcnConfig
-from diffpose.platform.official_state import UNUSED_BY_GCNPOSE, convert, gcn_sources
+from diffpose.model.released.chebyshev import chebyshev_basis
+from diffpose.model.released.chebyshev_gcn import ROWS_PER_PASS, ChebyshevGcn, ChebyshevGcnConfig
+from diffpose.platform.runs.official_state import UNUSED_BY_GCNPOSE, convert, gcn_sources
 
 DIFF = ChebyshevGcnConfig(n_in=5, n_out=5, width=16, n_layers=2, n_steps=51)
 POSE = ChebyshevGcnConfig(width=16, n_layers=2)

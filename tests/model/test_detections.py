@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from diffpose.model.detections import (
+from diffpose.model.geometry.skeleton import JOINT_NAMES, LEFT, RIGHT
+from diffpose.model.observations.detections import (
     N_CONDITION_VALUES,
     POSE_SCALE_PER_MM,
     TWO_MODE_WEIGHT,
@@ -14,7 +15,6 @@ from diffpose.model.detections import (
     condition,
     mirrored_poses,
 )
-from diffpose.model.skeleton import JOINT_NAMES, LEFT, RIGHT
 
 EXCHANGED = [
     JOINT_NAMES.index({"L": "R", "R": "L"}.get(name[0], name[0]) + name[1:]) for name in JOINT_NAMES

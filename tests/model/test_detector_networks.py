@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from diffpose.model.heatmap_network import HeatmapNetwork, heatmap_loss
-from diffpose.model.person_network import PersonNetwork, boxes_of, decode_people, person_loss
+from diffpose.model.detector.heatmap_network import HeatmapNetwork, heatmap_loss
+from diffpose.model.detector.person_network import (
+    PersonNetwork,
+    boxes_of,
+    decode_people,
+    person_loss,
+)
 
 
 def test_shapes_and_size_of_the_default_networks() -> None:

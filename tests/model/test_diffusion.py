@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from diffpose.model.diffusion import (
+from diffpose.model.diffusion.process import (
     diffuse,
     diffuse_one_step,
     reverse_process,
     step_alpha,
     towards_clean_pose,
 )
-from diffpose.model.mixture import GaussianMixture, MixtureSpec, moments, sample
-from diffpose.model.noise_schedule import ScheduleName, cumulative_alphas, step_grid
+from diffpose.model.diffusion.schedule import ScheduleName, cumulative_alphas, step_grid
+from diffpose.model.mixtures.gaussian_mixture import GaussianMixture, MixtureSpec, moments, sample
 
 SCHEDULES: tuple[ScheduleName, ...] = get_args(ScheduleName)
 

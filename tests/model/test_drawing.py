@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from diffpose.model.drawing import draw_bins, draw_normal, place_in_space
-from diffpose.model.heatmaps import sample
+from diffpose.model.heatmaps.grid import sample
+from diffpose.model.heatmaps.sampling import draw_bins, draw_normal, place_in_space
 
 CROP = np.array([[100.0, 50.0, 4.0, 5.0]], dtype=np.float32)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import erf, gammaln
 
-from diffpose.model.energy_score import (
+from diffpose.model.uncertainty.energy_score import (
     best_of_n_mpjpe,
     gaussian_score,
     hypotheses_score,

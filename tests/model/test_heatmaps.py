@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from diffpose.model.heatmaps import CROP_PADDING, crop_around, rasterise, sample, summarise
+from diffpose.model.heatmaps.grid import CROP_PADDING, crop_around, rasterise, sample, summarise
 
 CROP = np.array([120.0, -30.0, 7.5, 8.0], dtype=np.float32)  # cells are not square here
 Array = NDArray[np.float64]

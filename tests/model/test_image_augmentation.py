@@ -6,15 +6,15 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from diffpose.model.heatmap_network import INPUT_SIZE
-from diffpose.model.heatmaps import CROP_PADDING
-from diffpose.model.image_augmentation import (
+from diffpose.model.detector.heatmap_network import INPUT_SIZE
+from diffpose.model.detector.image_augmentation import (
     _resample,
     random_colours,
     random_frames,
     random_views,
 )
-from diffpose.model.skeleton import MIRROR
+from diffpose.model.geometry.skeleton import MIRROR
+from diffpose.model.heatmaps.grid import CROP_PADDING
 
 
 def crops_with_discs(n: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
-from diffpose.model.heatmaps import rasterise
-from diffpose.model.initial_distribution import (
+from diffpose.model.heatmaps.grid import rasterise
+from diffpose.model.observations.initial_distribution import (
     EncoderDepth,
     HistogramDepth,
     Observations,

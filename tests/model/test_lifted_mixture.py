@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from diffpose.model.initial_distribution import EncoderDepth, HistogramDepth
-from diffpose.model.lifted_mixture import depth_variance, lift_kernels
-from diffpose.model.mixture import MixtureSpec, joint_kernels
-from diffpose.model.pinhole import fit_pinhole
+from diffpose.model.geometry.pinhole import fit_pinhole
+from diffpose.model.mixtures.from_2d import depth_variance, lift_kernels
+from diffpose.model.mixtures.gaussian_mixture import MixtureSpec, joint_kernels
+from diffpose.model.observations.initial_distribution import EncoderDepth, HistogramDepth
 
 SPEC = MixtureSpec(n_kernels=2, reg_covar_mm=1.0)
 

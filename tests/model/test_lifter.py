@@ -13,24 +13,24 @@ import torch
 from numpy.typing import NDArray
 from untrained import CAMERA, B, make_lifter, observations, seeds
 
-from diffpose.model import lifter as lifter_module
-from diffpose.model.context import encode_context
-from diffpose.model.context_encoders.mixste import Mixste, MixsteConfig
-from diffpose.model.denoiser import Denoiser, DenoiserConfig
-from diffpose.model.initial_distribution import (
+from diffpose.model.geometry.skeleton import MIRROR
+from diffpose.model.lifting import lifter as lifter_module
+from diffpose.model.lifting.lifter import Lifter, row_seeds
+from diffpose.model.lifting.long_sequence import lift_in_parts
+from diffpose.model.lifting.map_refinement import N_VALUES
+from diffpose.model.lifting.prediction import Lifted
+from diffpose.model.lifting.sampling import SamplingSettings
+from diffpose.model.mixtures.gaussian_mixture import MixtureSpec
+from diffpose.model.networks.context import encode_context
+from diffpose.model.networks.denoiser import Denoiser, DenoiserConfig
+from diffpose.model.networks.mixste import Mixste, MixsteConfig
+from diffpose.model.observations.initial_distribution import (
     EncoderDepth,
     Observations,
     draw_poses,
     mean_pose,
     take_rows,
 )
-from diffpose.model.lifted import Lifted
-from diffpose.model.lifter import Lifter, row_seeds
-from diffpose.model.long_sequence import lift_in_parts
-from diffpose.model.map_refinement import N_VALUES
-from diffpose.model.mixture import MixtureSpec
-from diffpose.model.sampling import SamplingSettings
-from diffpose.model.skeleton import MIRROR
 
 PROCESSES = {
     "mixture, next_on_grid": {},

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from standing import standing
 
-from diffpose.model.detections import Detections
-from diffpose.model.map_refinement import (
+from diffpose.model.geometry.skeleton import MIRROR, PARENTS
+from diffpose.model.lifting.map_refinement import (
     BONE_SPREAD_MM,
     LENGTH_QUANTILE,
     MISS_SHARE,
@@ -20,7 +20,7 @@ from diffpose.model.map_refinement import (
     refine,
     second_moment,
 )
-from diffpose.model.skeleton import MIRROR, PARENTS
+from diffpose.model.observations.detections import Detections
 
 Array = NDArray[np.float64]
 ROOT_MM = np.array([[200.0, -100.0, 5000.0]])

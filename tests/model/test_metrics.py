@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.linalg import orthogonal_procrustes
 from scipy.spatial.transform import Rotation
 
-from diffpose.model.metrics import align, joint_errors, mpjpe, p_mpjpe
+from diffpose.model.metrics.pose_errors import align, joint_errors, mpjpe, p_mpjpe
 
 Poses = NDArray[np.float64]
 

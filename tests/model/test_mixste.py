@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffpose.model.context_encoders.mixste import Mixste, MixsteConfig
+from diffpose.model.networks.mixste import Mixste, MixsteConfig
 
 
 @pytest.mark.parametrize(("frames", "parameters"), [(243, 33_783_811), (81, 33_700_867)])

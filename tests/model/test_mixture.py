@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from scipy.stats import multivariate_normal
 from torch import Tensor
 
-from diffpose.model.mixture import (
+from diffpose.model.mixtures.gaussian_mixture import (
     GaussianMixture,
     Layout,
     MixtureSpec,

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from sklearn.mixture import GaussianMixture as Reference
 from torch import Tensor
 
-from diffpose.model.mixture import (
+from diffpose.model.mixture_fitting.fit import em_from_responsibilities, fit_mixtures
+from diffpose.model.mixtures.gaussian_mixture import (
     GaussianMixture,
     MixtureSpec,
     field_shapes,
@@ -20,7 +21,6 @@ from diffpose.model.mixture import (
     log_likelihood,
     unpack_tril,
 )
-from diffpose.model.mixture_fit import em_from_responsibilities, fit_mixtures
 
 COMBINATIONS = list(itertools.product(("pose", "joint"), ("full", "block", "diag")))
 

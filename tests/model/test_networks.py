@@ -11,15 +11,19 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from diffpose.model.context import Context
-from diffpose.model.context_encoders.graformer import Graformer, GraformerConfig
-from diffpose.model.denoiser import Denoiser, DenoiserConfig, sinusoidal_embeddings
-from diffpose.model.detections import POSE_SCALE_PER_MM, Detections
-from diffpose.model.graph_layers import GraphAttentionBlock, GraphConvolution, JointAttention
-from diffpose.model.lifter import denoise_step
-from diffpose.model.losses import denoiser_loss, encoder_loss
-from diffpose.model.noise_schedule import cumulative_alphas
-from diffpose.model.skeleton import PARENTS
+from diffpose.model.diffusion.schedule import cumulative_alphas
+from diffpose.model.geometry.skeleton import PARENTS
+from diffpose.model.lifting.lifter import denoise_step
+from diffpose.model.lifting.losses import denoiser_loss, encoder_loss
+from diffpose.model.networks.context import Context
+from diffpose.model.networks.denoiser import Denoiser, DenoiserConfig, sinusoidal_embeddings
+from diffpose.model.networks.graformer import Graformer, GraformerConfig
+from diffpose.model.networks.graph_layers import (
+    GraphAttentionBlock,
+    GraphConvolution,
+    JointAttention,
+)
+from diffpose.model.observations.detections import POSE_SCALE_PER_MM, Detections
 
 ROWS = 3
 

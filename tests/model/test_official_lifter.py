@@ -11,8 +11,10 @@ import torch
 from numpy.typing import NDArray
 from official_files import FRAMES, gcn_diff, gcn_pose, mixste, save_list, save_mixste
 
-from diffpose.model.initial_distribution import Observations
-from diffpose.model.official_lifter import (
+from diffpose.model.geometry.skeleton import LEFT, RIGHT
+from diffpose.model.lifting.sampling import SamplingSettings
+from diffpose.model.observations.initial_distribution import Observations
+from diffpose.model.released.official_lifter import (
     OfficialCamera,
     OfficialLifter,
     OfficialProcess,
@@ -20,9 +22,7 @@ from diffpose.model.official_lifter import (
     screen_coordinates,
     window_context,
 )
-from diffpose.model.sampling import SamplingSettings
-from diffpose.model.skeleton import LEFT, RIGHT
-from diffpose.platform.official_checkpoint import read_context, read_denoiser
+from diffpose.platform.runs.official_checkpoint import read_context, read_denoiser
 from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS
 
 KNOWN = tuple(

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from diffpose.model.procrustes import align, align_by_svd, aligned_errors
+from diffpose.model.geometry.procrustes import align, align_by_svd, aligned_errors
 
 Array = NDArray[np.float64]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from diffpose.model.metrics import mpjpe
-from diffpose.model.protocols import (
+from diffpose.model.metrics.pose_errors import mpjpe
+from diffpose.model.metrics.protocols import (
     AUC_THRESHOLDS_MM,
     MPI_COUNTED,
     MPI_GROUPS,

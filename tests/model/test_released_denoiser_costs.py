@@ -7,7 +7,7 @@ import torch
 
 from diffpose.benchmarks.denoiser import CONFIG, answer_rows, gcn_flops, mixste_flops, networks
 from diffpose.benchmarks.official_layers import OfficialSizes
-from diffpose.model.context_encoders.mixste import MixsteConfig
+from diffpose.model.networks.mixste import MixsteConfig
 
 
 def test_operations_are_the_published_ones() -> None:

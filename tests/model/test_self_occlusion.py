@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from standing import standing
 
-from diffpose.model.self_occlusion import hidden_by_own_body
-from diffpose.model.skeleton import JOINT_NAMES
+from diffpose.model.geometry.body import hidden_by_own_body
+from diffpose.model.geometry.skeleton import JOINT_NAMES
 
 AT = np.array([0.0, 0.0, 4500.0])
 

@@ -11,10 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from diffpose.model import recalibration
-from diffpose.model import uncertainty as un
-from diffpose.model.recalibration import fit_ellipsoids
-from diffpose.model.uncertainty import Ellipsoids, coverage, mahalanobis_squared, radius
+from diffpose.model.uncertainty import covariances as un
+from diffpose.model.uncertainty import recalibration
+from diffpose.model.uncertainty.covariances import Ellipsoids, coverage, mahalanobis_squared, radius
+from diffpose.model.uncertainty.recalibration import fit_ellipsoids
 
 Array = NDArray[np.float64]
 ONES = np.ones(17)

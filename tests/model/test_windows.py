@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffpose.model.context_encoders.windows import cut_windows
+from diffpose.model.networks.windows import cut_windows
 
 
 @given(st.lists(st.integers(1, 70), min_size=1, max_size=5), st.integers(1, 30), st.integers(1, 30))

@@ -9,15 +9,15 @@ import pytest
 
 from diffpose.benchmarks import open_mocap
 from diffpose.jobs.evaluate import EvaluateSettings
-from diffpose.platform.ablation import AblationSettings
-from diffpose.platform.ablation_report import write_report
-from diffpose.platform.ablation_tables import as_json, markdown, mean_rows
-from diffpose.platform.config import Settings, read_yaml, validate
-from diffpose.platform.detector_settings import TrainDetectorSettings
-from diffpose.platform.errors import ConfigError, SourceError
-from diffpose.platform.evaluation_files import CONTEXT
-from diffpose.platform.training_settings import TrainSettings
-from diffpose.preprocessing.plan import assign_splits, check_patterns
+from diffpose.platform.ablation.settings import AblationSettings
+from diffpose.platform.ablation.tables import as_json, markdown, mean_rows
+from diffpose.platform.base.config import Settings, read_yaml, validate
+from diffpose.platform.base.errors import ConfigError, SourceError
+from diffpose.platform.detector_training.settings import TrainDetectorSettings
+from diffpose.platform.evaluation.results import CONTEXT
+from diffpose.platform.reports.ablation_report import write_report
+from diffpose.platform.training.settings import TrainSettings
+from diffpose.preprocessing.planning.plan import assign_splits, check_patterns
 from diffpose.preprocessing.render.settings import FilmSettings
 from diffpose.preprocessing.settings import PreprocessSettings, SplitSettings
 

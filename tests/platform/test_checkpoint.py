@@ -10,14 +10,14 @@ import pytest
 import torch
 
 import diffpose
-from diffpose.model.context_encoders.graformer import Graformer, GraformerConfig
-from diffpose.model.denoiser import Denoiser, DenoiserConfig
-from diffpose.model.initial_distribution import EncoderDepth, HistogramDepth
-from diffpose.model.mixture import MixtureSpec
-from diffpose.model.sampling import SamplingSettings
-from diffpose.platform import checkpoint as cp
-from diffpose.platform.errors import RunError
-from diffpose.platform.storage import join, read_json, write_json
+from diffpose.model.lifting.sampling import SamplingSettings
+from diffpose.model.mixtures.gaussian_mixture import MixtureSpec
+from diffpose.model.networks.denoiser import Denoiser, DenoiserConfig
+from diffpose.model.networks.graformer import Graformer, GraformerConfig
+from diffpose.model.observations.initial_distribution import EncoderDepth, HistogramDepth
+from diffpose.platform.base.errors import RunError
+from diffpose.platform.base.storage import join, read_json, write_json
+from diffpose.platform.runs import model_files as cp
 
 ENCODER = GraformerConfig(width=8, n_blocks=1, n_heads=2, dropout=0.5)
 DENOISER = DenoiserConfig(width=8, n_blocks=1, n_heads=2, n_steps=10, dropout=0.5)

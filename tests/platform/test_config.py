@@ -9,7 +9,7 @@ import pytest
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from diffpose.platform.config import (
+from diffpose.platform.base.config import (
     Settings,
     describe,
     differences,
@@ -18,7 +18,7 @@ from diffpose.platform.config import (
     to_yaml,
     validate,
 )
-from diffpose.platform.errors import ConfigError
+from diffpose.platform.base.errors import ConfigError
 
 
 class Optics(Settings):

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from diffpose.model.skeleton import JOINT_NAMES
-from diffpose.platform.lift_api import MAX_FRAMES, LiftRequest, LiftResponse
+from diffpose.model.geometry.skeleton import JOINT_NAMES
+from diffpose.platform.serving.schema import MAX_FRAMES, LiftRequest, LiftResponse
 
 
 def request(**changes: Any) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import pytest
 import zarr
 from zarr.codecs import ZstdCodec
 
-from diffpose.platform.mapped_array import MappedArray
-from diffpose.platform.pose_store import PoseStore
+from diffpose.platform.store.mapped_array import MappedArray
+from diffpose.platform.store.pose_store import PoseStore
 
 
 def make(folder: Path, dtype: str = "float32", **changes: object) -> zarr.Array:

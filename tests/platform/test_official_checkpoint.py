@@ -21,10 +21,10 @@ from official_files import (
 )
 
 from diffpose.benchmarks.official_layers import OfficialGcn, OfficialSizes
-from diffpose.model.chebyshev_gcn import ChebyshevGcn
-from diffpose.model.context_encoders.mixste import Mixste
-from diffpose.platform.errors import RunError
-from diffpose.platform.official_checkpoint import read_context, read_denoiser, read_state
+from diffpose.model.networks.mixste import Mixste
+from diffpose.model.released.chebyshev_gcn import ChebyshevGcn
+from diffpose.platform.base.errors import RunError
+from diffpose.platform.runs.official_checkpoint import read_context, read_denoiser, read_state
 
 SCREEN = torch.rand(2, FRAMES, 17, 2, generator=torch.Generator().manual_seed(5)) - 0.5
 STATE = torch.cat([SCREEN[0], torch.randn(FRAMES, 17, 3, generator=torch.Generator())], dim=-1)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from diffpose.platform.optimiser import AveragedWeights, learning_rate
-from diffpose.platform.training_settings import OptimiserSettings
+from diffpose.platform.training.optimiser import AveragedWeights, learning_rate
+from diffpose.platform.training.settings import OptimiserSettings
 
 
 def test_one_cycle_rises_to_its_peak_and_falls_to_a_thousandth() -> None:

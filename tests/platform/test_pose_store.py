@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from stored_clips import made_clip
 
 import diffpose
-from diffpose.model.mixture import MixtureSpec
-from diffpose.model.skeleton import EDGES, JOINT_NAMES
-from diffpose.platform.clips import clip_id, read_clips, write_clips
-from diffpose.platform.errors import StoreError
-from diffpose.platform.pose_store import (
+from diffpose.model.geometry.skeleton import EDGES, JOINT_NAMES
+from diffpose.model.mixtures.gaussian_mixture import MixtureSpec
+from diffpose.platform.base.errors import StoreError
+from diffpose.platform.store.clips import clip_id, read_clips, write_clips
+from diffpose.platform.store.pose_store import (
     DETECTION_FIELDS,
     LARGEST_SPAN,
     SCHEMA_VERSION,
@@ -29,7 +29,7 @@ from diffpose.platform.pose_store import (
     span_rows_for,
     whole_clips,
 )
-from diffpose.preprocessing.mixture_stages import mixture_fields
+from diffpose.preprocessing.derived.mixture_stages import mixture_fields
 
 
 def make_store(folder: Path, n_rows: int = 128, span_rows: int = 64) -> PoseStore:
@@ -309,7 +309,7 @@ def test_spans_are_whole_shards_and_shards_whole_chunks(tmp_path: Path, span_row
 WRITER = """
 import sys
 import numpy as np
-from diffpose.platform.pose_store import DETECTION_FIELDS, PoseStore
+from diffpose.platform.store.pose_store import DETECTION_FIELDS, PoseStore
 uri, mine, n_spans = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 store = PoseStore.open(uri, mode="r+")
 print("ready", flush=True)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diffpose.platform.errors import ConfigError
-from diffpose.platform.published_table import check_comparable, grids, published
+from diffpose.platform.base.errors import ConfigError
+from diffpose.platform.evaluation.published_table import check_comparable, grids, published
 
 
 def figures(value: float, leave_out: str = "") -> dict[str, Any]:

@@ -12,28 +12,33 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from diffpose.model.energy_score import gaussian_score, hypotheses_score
-from diffpose.model.map_refinement import N_VALUES
-from diffpose.model.sampling import SamplingSettings
-from diffpose.model.uncertainty import Ellipsoids, radius, sample_covariance, uncalibrated
-from diffpose.platform.clips import Clip
-from diffpose.platform.errors import RunError
-from diffpose.platform.lift_api import LiftResponse
-from diffpose.platform.recalibration import (
-    Recalibration,
-    digest,
-    load_recalibration,
-    predict_uncertainty,
-    save_recalibration,
+from diffpose.model.lifting.map_refinement import N_VALUES
+from diffpose.model.lifting.sampling import SamplingSettings
+from diffpose.model.uncertainty.covariances import (
+    Ellipsoids,
+    radius,
+    sample_covariance,
+    uncalibrated,
 )
-from diffpose.platform.recalibration_stage import recordings
-from diffpose.platform.uncertainty_figures import (
+from diffpose.model.uncertainty.energy_score import gaussian_score, hypotheses_score
+from diffpose.platform.base.errors import RunError
+from diffpose.platform.evaluation.fit_uncertainty import recordings
+from diffpose.platform.evaluation.uncertainty_figures import (
     from_columns,
     measure_context,
     measure_hypotheses,
     summarise_uncertainty,
     to_columns,
 )
+from diffpose.platform.runs.uncertainty_file import (
+    Recalibration,
+    digest,
+    load_recalibration,
+    predict_uncertainty,
+    save_recalibration,
+)
+from diffpose.platform.serving.schema import LiftResponse
+from diffpose.platform.store.clips import Clip
 
 Array = NDArray[np.float64]
 ONES = np.ones(17)

@@ -11,12 +11,11 @@ import matplotlib
 import numpy as np
 import pytest
 
-from diffpose.model.skeleton import JOINT_NAMES
-from diffpose.platform import report_plots as plots
-from diffpose.platform import report_poses as poses
-from diffpose.platform import report_views as views
-from diffpose.platform.report import Case, Curve, MethodResult, Report, render_html
-from diffpose.platform.report_style import UNKNOWN
+from diffpose.model.geometry.skeleton import JOINT_NAMES
+from diffpose.platform.reports import plots, poses
+from diffpose.platform.reports.page import views
+from diffpose.platform.reports.page.style import UNKNOWN
+from diffpose.platform.reports.report import Case, Curve, MethodResult, Report, render_html
 
 VOID = {"meta", "br", "link", "img", "hr"}
 NAN = float("nan")

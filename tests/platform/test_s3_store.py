@@ -12,13 +12,13 @@ import torch
 from moto.server import ThreadedMotoServer
 from stored_clips import made_clip
 
-from diffpose.model.context_encoders.graformer import Graformer, GraformerConfig
-from diffpose.platform import checkpoint as cp
-from diffpose.platform import storage
-from diffpose.platform.clips import read_clips, write_clips
-from diffpose.platform.errors import RunError, SourceError, StoreError
-from diffpose.platform.pose_store import PoseStore
-from diffpose.platform.shard_loader import BatchLoader
+from diffpose.model.networks.graformer import Graformer, GraformerConfig
+from diffpose.platform.base import storage
+from diffpose.platform.base.errors import RunError, SourceError, StoreError
+from diffpose.platform.runs import model_files as cp
+from diffpose.platform.store.clips import read_clips, write_clips
+from diffpose.platform.store.pose_store import PoseStore
+from diffpose.platform.training.shard_loader import BatchLoader
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diffpose.platform.errors import SourceError
-from diffpose.platform.safe_pickle import read_npz, read_pickle
+from diffpose.platform.base.errors import SourceError
+from diffpose.platform.base.safe_pickle import read_npz, read_pickle
 
 
 class Exploit:

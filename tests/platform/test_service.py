@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from untrained import CAMERA, make_lifter, observations
 
-from diffpose.model.map_refinement import N_VALUES
-from diffpose.model.sampling import SamplingSettings
-from diffpose.platform import service
-from diffpose.platform.service import Answer, PoseModel, Question, Refusal
+from diffpose.model.lifting.map_refinement import N_VALUES
+from diffpose.model.lifting.sampling import SamplingSettings
+from diffpose.platform.serving import service
+from diffpose.platform.serving.service import Answer, PoseModel, Question, Refusal
 
 
 @pytest.fixture

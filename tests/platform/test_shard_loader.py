@@ -7,11 +7,11 @@ import pytest
 import torch
 from stored_clips import made_clip
 
-from diffpose.platform import shard_loader
-from diffpose.platform.clips import Clip
-from diffpose.platform.errors import StoreError
-from diffpose.platform.pose_store import PoseStore
-from diffpose.platform.shard_loader import BatchLoader
+from diffpose.platform.base.errors import StoreError
+from diffpose.platform.store.clips import Clip
+from diffpose.platform.store.pose_store import PoseStore
+from diffpose.platform.training import shard_loader
+from diffpose.platform.training.shard_loader import BatchLoader
 
 N_ROWS = 256
 MODES = ("memory", "blocks")

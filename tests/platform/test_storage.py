@@ -9,8 +9,8 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from diffpose.platform import storage
-from diffpose.platform.errors import SourceError
+from diffpose.platform.base import storage
+from diffpose.platform.base.errors import SourceError
 
 
 @pytest.fixture(params=["local", "memory"])

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from stored_clips import made_clip
 
-from diffpose.platform.clips import Clip
-from diffpose.platform.errors import StoreError
-from diffpose.platform.pose_store import PoseStore
-from diffpose.platform.window_loader import KNOWN, WindowLoader
+from diffpose.platform.base.errors import StoreError
+from diffpose.platform.store.clips import Clip
+from diffpose.platform.store.pose_store import PoseStore
+from diffpose.platform.training.window_loader import KNOWN, WindowLoader
 
 N_ROWS, FRAMES = 128, 8
 LENGTHS = (30, 8, 3, 40)

@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from diffpose.model.skeleton import EDGES, JOINT_NAMES, MIRROR, bone_lengths
+from diffpose.model.geometry.skeleton import EDGES, JOINT_NAMES, MIRROR, bone_lengths
 from diffpose.preprocessing.mocap.bodies import PARTS, BodySettings, bone_factors, reshape_body
 from diffpose.preprocessing.mocap.virtual_cameras import CameraSettings, view
-from diffpose.preprocessing.rows import ClipTruth
+from diffpose.preprocessing.records.clip import ClipTruth
 
 PART = {
     "Hip-RHip": "hip", "RHip-RKnee": "thigh", "RKnee-RFoot": "shin",

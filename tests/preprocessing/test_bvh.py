@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffpose.platform.errors import SourceError
+from diffpose.platform.base.errors import SourceError
 from diffpose.preprocessing.mocap.bvh import forward_kinematics, parse_bvh, write_bvh
 
 # Inside the checkout or beside it.

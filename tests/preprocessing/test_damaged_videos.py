@@ -26,7 +26,7 @@ import hashlib, json, resource, sys
 from pathlib import Path
 limit = int(float(sys.argv[3]) * 2**30)
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-from diffpose.platform.errors import SourceError
+from diffpose.platform.base.errors import SourceError
 from diffpose.preprocessing.videos.decode import decode, inspect_video, keyframe_segments
 result = {}
 for path in sorted(Path(sys.argv[1]).iterdir()):
@@ -295,7 +295,7 @@ def test_a_real_picture_is_a_film_of_one_frame(tmp_path: Path) -> None:
 
 def test_asking_for_the_frames_before_a_damage_raises_nothing(tmp_path: Path) -> None:
     """A clip that ends where the damage begins is a whole clip."""
-    from diffpose.platform.errors import SourceError
+    from diffpose.platform.base.errors import SourceError
     from diffpose.preprocessing.videos.decode import decode
 
     data = write_film(tmp_path / "good.mkv", n_frames=60).read_bytes()

@@ -13,9 +13,9 @@ from human36m_files import write_human36m
 from human36m_pickle import write_pickle
 from mpi_inf_3dhp_files import write_npz
 
-from diffpose.jobs import inspect
-from diffpose.model.skeleton import MIRROR
-from diffpose.platform.safe_pickle import read_npz
+from diffpose.jobs import inspect_store as inspect
+from diffpose.model.geometry.skeleton import MIRROR
+from diffpose.platform.base.safe_pickle import read_npz
 from diffpose.preprocessing.datasets import human36m, human36m_pickle, mpi_inf_3dhp_files
 
 SUBJECTS = ("S1", "S9")

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from human36m_files import write_human36m
 
-from diffpose.model.calibration import locate_truth
-from diffpose.model.lens import Lens
-from diffpose.platform.errors import SourceError
-from diffpose.platform.safe_pickle import read_npz
+from diffpose.model.geometry.lens import Lens
+from diffpose.model.heatmaps.temperature import locate_truth
+from diffpose.platform.base.errors import SourceError
+from diffpose.platform.base.safe_pickle import read_npz
 from diffpose.preprocessing.datasets import human36m
 from diffpose.preprocessing.datasets.human36m import Human36mSource, read_view, recording_names
 from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS, PLACES
-from diffpose.preprocessing.detectors.dataset import (
+from diffpose.preprocessing.keypoints.dataset_keypoints import (
     DatasetKeypointSettings,
     draw_heatmaps,
     fit_errors,

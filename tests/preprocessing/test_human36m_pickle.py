@@ -11,18 +11,18 @@ import pytest
 from human36m_files import world_poses
 from human36m_pickle import pickle_content, write_pickle
 
-from diffpose.platform.errors import SourceError
-from diffpose.preprocessing.dataset_stages import measured_errors
+from diffpose.platform.base.errors import SourceError
 from diffpose.preprocessing.datasets import human36m_pickle
-from diffpose.preprocessing.datasets.choice import data_set
 from diffpose.preprocessing.datasets.human36m import KEPT, Human36mSource
 from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS, PLACES
-from diffpose.preprocessing.detectors.dataset import (
+from diffpose.preprocessing.datasets.registry import data_set
+from diffpose.preprocessing.keypoints.dataset_keypoints import (
     DatasetKeypointSettings,
     ErrorsByConfidence,
     draw_heatmaps,
     fit_by_confidence,
 )
+from diffpose.preprocessing.sources.dataset import measured_errors
 
 
 @pytest.fixture(autouse=True)

@@ -12,21 +12,21 @@ from films import write_film
 from human36m_files import world_poses, write_human36m
 
 from diffpose.jobs import human36m_videos
-from diffpose.model.camera import project
-from diffpose.platform.clips import Clip
-from diffpose.platform.config import validate
-from diffpose.platform.errors import SourceError
-from diffpose.preprocessing.calibration_stages import make_compare_fn
+from diffpose.model.geometry.camera import project
+from diffpose.platform.base.config import validate
+from diffpose.platform.base.errors import SourceError
+from diffpose.platform.store.clips import Clip
 from diffpose.preprocessing.datasets.human36m import KEPT
 from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS, PLACES
-from diffpose.preprocessing.datasets.human36m_videos import write_sidecars
-from diffpose.preprocessing.detect_stages import blank_arrays
 from diffpose.preprocessing.detectors.bundled import BundledSettings
-from diffpose.preprocessing.detectors.choice import pixel_detector
 from diffpose.preprocessing.detectors.examples import examples_of_film
-from diffpose.preprocessing.plan import Span
+from diffpose.preprocessing.detectors.registry import pixel_detector
+from diffpose.preprocessing.inspection.detector_errors import make_compare_fn
+from diffpose.preprocessing.planning.plan import Span
 from diffpose.preprocessing.settings import PreprocessSettings
-from diffpose.preprocessing.video_stages import make_pixel_detect_fn
+from diffpose.preprocessing.sources.human36m_videos import write_sidecars
+from diffpose.preprocessing.sources.mocap import blank_arrays
+from diffpose.preprocessing.sources.video import make_pixel_detect_fn
 from diffpose.preprocessing.videos.decode import named_videos
 from diffpose.preprocessing.videos.sidecar import (
     Sidecar,

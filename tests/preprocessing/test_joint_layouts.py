@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from diffpose.model.skeleton import JOINT_NAMES, LEFT, RIGHT
-from diffpose.preprocessing.detectors.combine import combined, regridded
-from diffpose.preprocessing.detectors.joint_layouts import (
+from diffpose.model.geometry.skeleton import JOINT_NAMES, LEFT, RIGHT
+from diffpose.preprocessing.keypoints.combine import combined, regridded
+from diffpose.preprocessing.keypoints.joint_layouts import (
     NAMES,
     Layout,
     layout_of,

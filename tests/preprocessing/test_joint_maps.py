@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffpose.model.skeleton import JOINT_NAMES
-from diffpose.platform.errors import SourceError
+from diffpose.model.geometry.skeleton import JOINT_NAMES
+from diffpose.platform.base.errors import SourceError
 from diffpose.preprocessing.mocap.builtin_maps import BANDAI, BUILT_IN, MIXAMO
 from diffpose.preprocessing.mocap.bvh import BvhMotion, parse_bvh
 from diffpose.preprocessing.mocap.joint_maps import (

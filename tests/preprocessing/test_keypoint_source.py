@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diffpose.model.skeleton import JOINT_NAMES
-from diffpose.platform.config import validate
-from diffpose.platform.errors import ConfigError, SourceError
-from diffpose.preprocessing import keypoint_stages
-from diffpose.preprocessing.detect_stages import probe_from_row
-from diffpose.preprocessing.detectors.joint_layouts import to_h36m_points, tuned_coco
-from diffpose.preprocessing.keypoint_source import keypoint_recordings
-from diffpose.preprocessing.plan import extend_plan
+from diffpose.model.geometry.skeleton import JOINT_NAMES
+from diffpose.platform.base.config import validate
+from diffpose.platform.base.errors import ConfigError, SourceError
+from diffpose.preprocessing.keypoints.joint_layouts import to_h36m_points, tuned_coco
+from diffpose.preprocessing.keypoints.recordings import keypoint_recordings
+from diffpose.preprocessing.planning.plan import extend_plan
 from diffpose.preprocessing.settings import PreprocessSettings
+from diffpose.preprocessing.sources import keypoints as keypoint_stages
+from diffpose.preprocessing.sources.mocap import probe_from_row
 
 T = 30
 # COCO's 17 joints of a standing person, px

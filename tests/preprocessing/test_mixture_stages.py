@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diffpose.model.heatmaps import rasterise
-from diffpose.model.initial_distribution import HistogramDepth, Observations
-from diffpose.model.mixture import MixtureSpec
-from diffpose.platform.checkpoint import depth_to_json
-from diffpose.platform.clips import Clip
-from diffpose.preprocessing.mixture_stages import make_fit_fn
-from diffpose.preprocessing.plan import Span
+from diffpose.model.heatmaps.grid import rasterise
+from diffpose.model.mixtures.gaussian_mixture import MixtureSpec
+from diffpose.model.observations.initial_distribution import HistogramDepth, Observations
+from diffpose.platform.runs.model_files import depth_to_json
+from diffpose.platform.store.clips import Clip
+from diffpose.preprocessing.derived.mixture_stages import make_fit_fn
+from diffpose.preprocessing.planning.plan import Span
 
 ROWS = 3
 

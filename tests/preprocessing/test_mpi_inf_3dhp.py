@@ -21,11 +21,11 @@ from mpi_inf_3dhp_files import (
     write_npz,
 )
 
-from diffpose.model.protocols import H36M_OF_MPI, MPI_OF_H36M
-from diffpose.model.skeleton import LEFT, RIGHT
-from diffpose.platform.errors import SourceError
-from diffpose.platform.mat_files import read_mat
-from diffpose.platform.safe_pickle import read_npz
+from diffpose.model.geometry.skeleton import LEFT, RIGHT
+from diffpose.model.metrics.protocols import H36M_OF_MPI, MPI_OF_H36M
+from diffpose.platform.base.errors import SourceError
+from diffpose.platform.base.mat_files import read_mat
+from diffpose.platform.base.safe_pickle import read_npz
 from diffpose.preprocessing.datasets import mpi_inf_3dhp_files as files
 from diffpose.preprocessing.datasets.mpi_inf_3dhp import MpiInf3dhp, MpiInf3dhpSource
 

@@ -12,8 +12,8 @@ import transformers
 from onnx import TensorProto, helper, numpy_helper
 from pose_models import heatmap_model, vitpose_model
 
-from diffpose.platform.config import validate
-from diffpose.platform.errors import SourceError
+from diffpose.platform.base.config import validate
+from diffpose.platform.base.errors import SourceError
 from diffpose.preprocessing.detectors.interface import crops_from_windows
 from diffpose.preprocessing.detectors.onnx_pose import (
     OnnxPoseDetector,

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from diffpose.platform.errors import SourceError, StoreError
-from diffpose.platform.pose_store import LARGEST_SPAN
-from diffpose.preprocessing.detect_stages import motion_clips
-from diffpose.preprocessing.plan import (
+from diffpose.platform.base.errors import SourceError, StoreError
+from diffpose.platform.store.pose_store import LARGEST_SPAN
+from diffpose.preprocessing.planning.plan import (
     Plan,
     Probe,
     assign_splits,
@@ -23,6 +22,7 @@ from diffpose.preprocessing.plan import (
     save_plan,
 )
 from diffpose.preprocessing.settings import PreprocessSettings, SplitSettings
+from diffpose.preprocessing.sources.mocap import motion_clips
 
 SPLITS = ("train", "validation", "test")
 

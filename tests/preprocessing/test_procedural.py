@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffpose.model.skeleton import JOINT_NAMES, bone_lengths
-from diffpose.platform.errors import ConfigError
+from diffpose.model.geometry.skeleton import JOINT_NAMES, bone_lengths
+from diffpose.platform.base.errors import ConfigError
 from diffpose.preprocessing.mocap.bvh import BvhMotion, forward_kinematics, parse_bvh, write_bvh
 from diffpose.preprocessing.mocap.joint_maps import choose_joint_map, h36m_positions
-from diffpose.preprocessing.mocap.procedural import (
+from diffpose.preprocessing.mocap.procedural.motion import (
     ACTION_NAMES,
     generate_motion,
     write_motion_library,

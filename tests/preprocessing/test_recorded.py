@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diffpose.model.heatmaps import summarise
-from diffpose.platform.config import validate
-from diffpose.platform.errors import SourceError
-from diffpose.preprocessing.detectors.choice import temperatures
-from diffpose.preprocessing.detectors.recorded import (
+from diffpose.model.heatmaps.grid import summarise
+from diffpose.platform.base.config import validate
+from diffpose.platform.base.errors import SourceError
+from diffpose.preprocessing.detectors.registry import temperatures
+from diffpose.preprocessing.keypoints.recorded import (
     SIGMAS,
     RecordedSettings,
     recorded_heatmaps,

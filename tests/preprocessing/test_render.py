@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 
 from diffpose.jobs.render import render
-from diffpose.model.camera import look_at, project
-from diffpose.platform.config import validate
-from diffpose.platform.errors import ConfigError, SourceError, StoreError
-from diffpose.preprocessing.mocap.procedural import write_motion_library
+from diffpose.model.geometry.camera import look_at, project
+from diffpose.platform.base.config import validate
+from diffpose.platform.base.errors import ConfigError, SourceError, StoreError
+from diffpose.preprocessing.mocap.procedural.motion import write_motion_library
 from diffpose.preprocessing.mocap.source import MocapSource, read_motion
-from diffpose.preprocessing.plan import assign_splits
+from diffpose.preprocessing.planning.plan import assign_splits
 from diffpose.preprocessing.render.films import encode, film_names, make_render_fn
 from diffpose.preprocessing.render.frames import View, random_lens, render_frames
-from diffpose.preprocessing.render.look import SKIN, random_build, random_look
-from diffpose.preprocessing.render.parts import ellipsoid, tables
-from diffpose.preprocessing.render.raster import SUB, draw
-from diffpose.preprocessing.render.scene import random_scene
+from diffpose.preprocessing.render.person.look import SKIN, random_build, random_look
+from diffpose.preprocessing.render.scene.scene import random_scene
 from diffpose.preprocessing.render.settings import FilmSettings
+from diffpose.preprocessing.render.surfaces.parts import ellipsoid, tables
+from diffpose.preprocessing.render.surfaces.raster import SUB, draw
 from diffpose.preprocessing.videos.decode import decode, inspect_video
 from diffpose.preprocessing.videos.sidecar import read_sidecar, read_truth
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffpose.platform.errors import SourceError
+from diffpose.platform.base.errors import SourceError
 from diffpose.preprocessing.videos.sidecar import (
     Sidecar,
     Truth,

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from diffpose.model.camera import look_at, project
-from diffpose.model.heatmaps import sample, summarise
-from diffpose.model.skeleton import JOINT_NAMES
+from diffpose.model.geometry.camera import look_at, project
+from diffpose.model.geometry.skeleton import JOINT_NAMES
+from diffpose.model.heatmaps.grid import sample, summarise
 from diffpose.preprocessing.detectors.simulated import SimulatedDetectorSettings, detect
-from diffpose.preprocessing.rows import ClipDetections, ClipTruth
+from diffpose.preprocessing.records.clip import ClipDetections, ClipTruth
 
 # A standing person, arms hanging, metres: x forward, y left, z up.
 STANDING = np.array(

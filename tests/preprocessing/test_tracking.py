@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from diffpose.preprocessing.videos.tracking import Track, _assign, iou, link, thinned
+from diffpose.preprocessing.people.tracking import Track, _assign, iou, link, thinned
 
 TIMES = np.arange(60) / 30.0
 OPTIONS = {"patience_s": 0.5, "shortest_s": 0.2}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from diffpose.model.heatmaps import CROP_PADDING
+from diffpose.model.heatmaps.grid import CROP_PADDING
 from diffpose.preprocessing.detectors.interface import crops_from_windows, windows_around
 from diffpose.preprocessing.videos.cut import cut_windows
 

@@ -1,0 +1,1 @@
+"""The noise schedule and eq. 7, forwards and back."""

@@ -1,0 +1,1 @@
+"""Joints, cameras, rays and rigid motions."""

@@ -1,0 +1,1 @@
+"""Heatmaps: the grid, its cells drawn, their temperature."""

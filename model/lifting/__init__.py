@@ -1,0 +1,1 @@
+"""From detections to poses: losses, the reverse walk, refinement."""

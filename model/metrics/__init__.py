@@ -1,0 +1,1 @@
+"""Errors of poses in mm, the data sets' protocols, intervals."""

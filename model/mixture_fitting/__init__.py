@@ -1,0 +1,1 @@
+"""EM in three engines behind one interface."""

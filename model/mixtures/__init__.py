@@ -1,0 +1,1 @@
+"""Gaussian mixtures: parameters, and those of the image put into space."""

@@ -1,0 +1,1 @@
+"""The denoiser g and the context encoders."""

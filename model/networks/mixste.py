@@ -1,0 +1,164 @@
+"""The video context encoder: a window of 2D poses to f_ST and a first 3D pose for every frame.
+
+After MixSTE (Zhang et al., CVPR 2022): transformer blocks over the joints of a frame and over the
+frames of a joint take turns; all frames of a window are answered at once (seq2seq).
+Axis legend: B windows, T frames of a window, J = 17 joints, C channels, L frames of a sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, Field, model_validator
+from torch import Tensor, nn
+
+from diffpose.model.geometry.skeleton import N_JOINTS, ROOT
+from diffpose.model.networks.graph_layers import JointAttention, check_joints
+from diffpose.model.networks.windows import over_windows
+from diffpose.model.observations.detections import POSE_SCALE_PER_MM
+
+_LAYER_NORM_EPSILON = 1e-6  # MixSTE's, so that imported weights give its outputs
+
+
+class MixsteConfig(BaseModel, frozen=True, extra="forbid"):
+    """Sizes of the video context encoder; frames=243, width=512, depth=8 are the paper's."""
+
+    kind: Literal["mixste"] = "mixste"
+    frames: int = Field(27, ge=2, description="frames of a window")
+    width: int = Field(64, ge=8, description="channels of f_ST per joint")
+    depth: int = Field(4, ge=1, description="pairs of a spatial and a temporal block")
+    n_heads: int = Field(8, ge=1, description="attention heads")
+    mlp_ratio: float = Field(2.0, gt=0, description="hidden channels of the MLPs over width")
+    drop_path: float = Field(0.1, ge=0, lt=1, description="stochastic depth while training")
+    inputs: Literal["rays", "rays_and_relative"] = Field(
+        "rays_and_relative",
+        description="rays: x/z, y/z alone, as MixSTE; rays_and_relative: those about the root too",
+    )
+    hop: int | None = Field(
+        None, ge=1, description="frames from window to window when answering; default: half of one"
+    )
+
+    @model_validator(mode="after")
+    def _windows_without_gaps(self) -> MixsteConfig:
+        if self.hop is not None and self.hop > self.frames:
+            raise ValueError(
+                f"hop={self.hop} skips frames of windows of {self.frames}; take at most as many"
+            )
+        if self.width % self.n_heads:
+            raise ValueError(f"width={self.width} must be a multiple of n_heads={self.n_heads}")
+        return self
+
+
+class TransformerBlock(nn.Module):
+    """Self-attention over the second last axis, then an MLP, each with a residual."""
+
+    def __init__(self, width: int, n_heads: int, mlp_ratio: float, drop_path: float) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width, eps=_LAYER_NORM_EPSILON)
+        self.attention = JointAttention(width, n_heads)
+        self.mlp_norm = nn.LayerNorm(width, eps=_LAYER_NORM_EPSILON)
+        hidden = int(width * mlp_ratio)
+        self.expand = nn.Linear(width, hidden)
+        self.shrink = nn.Linear(hidden, width)
+        self.drop_path = drop_path
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (rows, tokens, C) to the same shape."""
+        x = x + self._kept(self.attention(self.attention_norm(x)))
+        updated: Tensor = x + self._kept(self.shrink(F.gelu(self.expand(self.mlp_norm(x)))))
+        return updated
+
+    def _kept(self, branch: Tensor) -> Tensor:
+        """Leave the branch out of some rows while training (Huang et al., ECCV 2016)."""
+        if not self.training or self.drop_path == 0:
+            return branch
+        share = 1.0 - self.drop_path
+        kept = torch.rand(len(branch), 1, 1, device=branch.device) < share
+        return branch * kept / share
+
+
+class Mixste(nn.Module):
+    """Context encoder of windows of frames."""
+
+    def __init__(self, config: MixsteConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.entry = nn.Linear(2 if config.inputs == "rays" else 4, width)
+        self.joint_places = nn.Parameter(torch.zeros(1, N_JOINTS, width))
+        self.frame_places = nn.Parameter(torch.zeros(1, config.frames, width))
+        # the share left out grows with depth, as in MixSTE
+        rates = [config.drop_path * i / max(config.depth - 1, 1) for i in range(config.depth)]
+        sizes = width, config.n_heads, config.mlp_ratio
+        self.spatial = nn.ModuleList(TransformerBlock(*sizes, rate) for rate in rates)
+        self.temporal = nn.ModuleList(TransformerBlock(*sizes, rate) for rate in rates)
+        self.spatial_norm = nn.LayerNorm(width, eps=_LAYER_NORM_EPSILON)
+        self.temporal_norm = nn.LayerNorm(width, eps=_LAYER_NORM_EPSILON)
+        self.exit_norm = nn.LayerNorm(width)
+        self.exit = nn.Linear(width, 3)
+
+    @property
+    def frames(self) -> int:
+        """Frames of a window."""
+        return self.config.frames
+
+    @property
+    def width(self) -> int:
+        """Channels of f_ST per joint."""
+        return self.config.width
+
+    def forward(self, rays: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode windows.
+
+        Args:
+            rays: (B, T, 17, 2), detected keypoints as x/z, y/z.
+
+        Returns:
+            f_ST (B, T, 17, width) and the poses (B, T, 17, 3) in the space of h, root 0.
+
+        Raises:
+            ValueError: another number of joints, or of frames than the window's.
+        """
+        check_joints(rays, "rays")
+        features = self.features(self._inputs(rays))
+        pose = self.exit(self.exit_norm(features))
+        return features, pose - pose[:, :, ROOT : ROOT + 1]
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """Run all blocks on inputs (B, T, 17, channels); returns f_ST (B, T, 17, width)."""
+        windows, frames = inputs.shape[:2]
+        if frames != self.frames:
+            raise ValueError(f"Expected windows of {self.frames} frames, got {frames}.")
+        x = self.entry(inputs).flatten(0, 1) + self.joint_places
+        for i, (spatial, temporal) in enumerate(zip(self.spatial, self.temporal, strict=True)):
+            x = self.spatial_norm(spatial(x))
+            x = x.view(windows, frames, N_JOINTS, -1).transpose(1, 2).flatten(0, 1)
+            if i == 0:
+                x = x + self.frame_places
+            x = self.temporal_norm(temporal(x))
+            x = x.view(windows, N_JOINTS, frames, -1).transpose(1, 2).flatten(0, 1)
+        encoded: Tensor = x.view(windows, frames, N_JOINTS, -1)
+        return encoded
+
+    def poses_mm(self, rays: Tensor, lengths: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+        """Encode sequences of any length, each frame from the window that it is most central in.
+
+        Args:
+            rays: (B, 17, 2), frames of one sequence after the other.
+            lengths: frames of each sequence, adding up to B; default: one sequence.
+
+        Returns:
+            f_ST (B, 17, width) and the poses (B, 17, 3) in mm.
+        """
+        features, pose = over_windows(self, rays, lengths, self.frames, self.config.hop)
+        return features, pose / POSE_SCALE_PER_MM
+
+    def _inputs(self, rays: Tensor) -> Tensor:
+        # 8 and 4 bring both parts near unit variance, as in graformer.py
+        if self.config.inputs == "rays":
+            return 4.0 * rays
+        relative = 8.0 * (rays - rays[:, :, ROOT : ROOT + 1])
+        return torch.cat([relative, 4.0 * rays], dim=-1)

@@ -1,0 +1,1 @@
+"""The networks and the walk of the authors' released code."""

@@ -1,0 +1,1 @@
+"""Covariances per joint, their recalibration, scores of distributions."""

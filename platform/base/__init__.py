@@ -1,0 +1,1 @@
+"""Errors, files, settings, the command line: what every room above needs."""

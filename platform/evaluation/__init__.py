@@ -1,0 +1,1 @@
+"""Errors on known poses, figures, comparisons, published results."""

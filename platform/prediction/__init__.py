@@ -1,0 +1,1 @@
+"""Poses of people in recordings, written to files."""

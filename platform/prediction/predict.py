@@ -1,0 +1,187 @@
+"""Lifting everything that a store holds: poses and their uncertainty per person, as files."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from diffpose.model.geometry.skeleton import EDGES, JOINT_NAMES
+from diffpose.model.lifting.lifter import Lifter, row_seeds
+from diffpose.model.lifting.long_sequence import lift_in_parts
+from diffpose.model.lifting.sampling import SamplingSettings
+from diffpose.model.observations.initial_distribution import Observations
+from diffpose.platform.base.storage import join, write_bytes, write_json
+from diffpose.platform.runs.model_files import load_to_sample
+from diffpose.platform.runs.uncertainty_file import (
+    Predicted,
+    load_recalibration,
+    predict_uncertainty,
+)
+from diffpose.platform.store.clips import Clip
+from diffpose.platform.store.observations import read_observations
+from diffpose.platform.store.pose_store import JOINT_LAYOUT, PoseStore
+
+# Name in the answer's file -> field of the store.
+_STORED = {
+    "timestamp_s": "timestamp_s",
+    "keypoints_px": "keypoints_2d",
+    "confidence": "confidence",
+    "camera_px": "camera",
+}
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person of one video: clips that follow each other."""
+
+    source: str
+    track: int
+    clips: tuple[Clip, ...]
+
+    def file(self, *, whole_name: bool) -> str:
+        """Return the name of this person's files, without their suffix.
+
+        Args:
+            whole_name: keep the video's suffix in it.
+        """
+        stem = self.source if whole_name else self.source.rpartition(".")[0] or self.source
+        return f"{stem.replace('/', '__')}_person_{self.track}"
+
+
+def people_of(clips: Sequence[Clip]) -> list[Person]:
+    """Put the clips of each source, camera and track together, in order."""
+    groups: dict[tuple[str, str, int], list[Clip]] = {}
+    for clip in sorted(clips, key=lambda c: c.first_frame):
+        groups.setdefault((clip.source, clip.camera, clip.track), []).append(clip)
+    return [
+        Person(source, track, tuple(group))
+        for (source, _, track), group in sorted(groups.items(), key=lambda item: item[0])
+    ]
+
+
+def file_names(people: Sequence[Person]) -> list[str]:
+    """Return a name for each person's files; videos that differ in their suffix alone keep it."""
+    short = [person.file(whole_name=False) for person in people]
+    return [
+        person.file(whole_name=True) if short.count(name) > 1 else name
+        for person, name in zip(people, short, strict=True)
+    ]
+
+
+def sequence_lengths(clips: Sequence[Clip]) -> list[int]:
+    """Return the frames of each unbroken sequence of a person's clips, in order."""
+    lengths: list[int] = []
+    end = -1
+    for clip in clips:
+        if clip.first_frame != end:
+            lengths.append(0)
+        lengths[-1] += clip.n_rows
+        end = clip.first_frame + clip.n_rows
+    return lengths
+
+
+def make_predict_fn(
+    store_uri: str, run: str, overrides: dict[str, Any], seed: int, out: str
+) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return a stage on rows {"clips", "file", "question"}: lifts a person, writes the files.
+
+    Seeds follow the frame's number within the video, so a video gives the same poses whatever else
+    is predicted with it.
+    """
+
+    def predict(row: dict[str, Any]) -> dict[str, Any]:
+        torch.set_num_threads(1)
+        clips = tuple(Clip.model_validate(clip) for clip in json.loads(row["clips"]))
+        person = Person(clips[0].source, clips[0].track, clips)
+        store = PoseStore.open(store_uri)
+        lifter, sampling = _lifter(run, json.dumps(overrides))
+        recalibration = load_recalibration(run)
+        rows = [(clip.first_row, clip.first_row + clip.n_rows) for clip in clips]
+        seeds = [row_seeds(seed, clip.first_frame + np.arange(clip.n_rows)) for clip in clips]
+        # clips are cut for storage: an encoder of windows sees across their borders, and one
+        # person's bones are the same however the track is broken
+        lifted = lift_in_parts(
+            lifter,
+            Observations.joined([read_observations(store, *r, heatmaps=False) for r in rows]),
+            (read_observations(store, *r) for r in rows),
+            sampling,
+            np.concatenate(seeds),
+            sequence_lengths(clips),
+        )
+        arrays = {
+            name: np.concatenate([store.read(field, *r) for r in rows])
+            for name, field in _STORED.items()
+        }
+        arrays |= {
+            "poses_mm": lifted.pose_mm,
+            "std_mm": lifted.std_mm,
+            "root_mm": lifted.root_mm,
+            "hypotheses_mm": lifted.hypotheses_mm,
+        }
+        uncertainty = predict_uncertainty(arrays["hypotheses_mm"], sampling, recalibration)
+        if uncertainty.covariance_mm2 is not None:
+            arrays["covariance_mm2"] = uncertainty.covariance_mm2.astype(np.float32)
+        write_person(out, row["file"], person, arrays, uncertainty, run, row["question"])
+        return {"file": row["file"], "frames": len(arrays["poses_mm"])}
+
+    return predict
+
+
+def write_person(
+    out: str,
+    file: str,
+    person: Person,
+    arrays: dict[str, NDArray[Any]],
+    uncertainty: Predicted,
+    run: str,
+    question: str,
+) -> None:
+    """Write FILE.npz with everything and FILE.json with the poses.
+
+    Covariances are in the npz alone: as text they would be most of the file. ``question`` stands
+    in the JSON: what the answer depends on besides the detections' content, so that a rerun that
+    asks something else is told from one that goes on.
+    """
+    buffer = io.BytesIO()
+    layout = np.array(JOINT_LAYOUT)
+    np.savez_compressed(buffer, allow_pickle=False, joint_layout=layout, **arrays)
+    write_bytes(join(out, f"{file}.npz"), buffer.getvalue())
+    first = person.clips[0]
+    # 0.1 mm and 0.1 px are far below what any of this can know
+    rounded = {
+        name: np.round(arrays[name].astype(np.float64), 4 if name == "timestamp_s" else 1).tolist()
+        for name in ("timestamp_s", "poses_mm", "std_mm", "root_mm", "keypoints_px")
+    }
+    write_json(
+        join(out, f"{file}.json"),
+        {
+            "video": person.source,
+            "person": person.track,
+            "width": first.width,
+            "height": first.height,
+            "fps": first.fps,
+            "joint_layout": JOINT_LAYOUT,
+            "joints": list(JOINT_NAMES),
+            "edges": [list(edge) for edge in EDGES],
+            "unit": "mm",
+            "frame": "camera: x right, y down, z forward; poses relative to joint 0",
+            "n_hypotheses": int(arrays["hypotheses_mm"].shape[1]),
+            "model": run,
+            "question": question,
+            **uncertainty.claims(),
+            **rounded,
+        },
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _lifter(run: str, overrides: str) -> tuple[Lifter, SamplingSettings]:
+    return load_to_sample(run, json.loads(overrides))

@@ -1,0 +1,1 @@
+"""The pages that evaluation, comparison and ablation write."""

@@ -1,0 +1,1 @@
+"""HTML, SVG and colours of a page."""

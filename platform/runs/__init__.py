@@ -1,0 +1,1 @@
+"""Run directories: weights, configuration, uncertainty; the authors' checkpoints."""

@@ -1,0 +1,1 @@
+"""The pose store and what else is kept beside it."""

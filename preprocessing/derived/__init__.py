@@ -1,0 +1,1 @@
+"""What is made of stored detections: contexts and mixtures."""

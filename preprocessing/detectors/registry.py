@@ -1,0 +1,128 @@
+"""Which detector: the settings of all of them, and how each is made ready."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Annotated, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Discriminator, Tag
+
+from diffpose.model.geometry.skeleton import N_JOINTS
+from diffpose.platform.base.errors import SourceError
+from diffpose.platform.base.storage import read_json
+from diffpose.preprocessing.detectors.bundled import (
+    BundledDetector,
+    BundledFinder,
+    BundledSettings,
+    load_weights,
+)
+from diffpose.preprocessing.detectors.interface import HeatmapDetector, PersonFinder
+from diffpose.preprocessing.detectors.onnx_pose import OnnxPoseSettings
+from diffpose.preprocessing.detectors.simulated import VERSION, SimulatedDetectorSettings
+from diffpose.preprocessing.detectors.vitpose import VitPoseSettings
+from diffpose.preprocessing.keypoints.dataset_keypoints import DatasetKeypointSettings
+from diffpose.preprocessing.keypoints.recorded import RecordedSettings
+from diffpose.preprocessing.videos.settings import PeopleSettings
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, dict):
+        return str(value.get("kind", "simulated"))
+    return str(getattr(value, "kind", "simulated"))
+
+
+PixelDetectorSettings: TypeAlias = BundledSettings | VitPoseSettings | OnnxPoseSettings
+DetectorSettings: TypeAlias = Annotated[
+    Annotated[SimulatedDetectorSettings, Tag("simulated")]
+    | Annotated[BundledSettings, Tag("bundled")]
+    | Annotated[VitPoseSettings, Tag("vitpose")]
+    | Annotated[OnnxPoseSettings, Tag("onnx")]
+    | Annotated[RecordedSettings, Tag("recorded")]
+    | Annotated[DatasetKeypointSettings, Tag("dataset")],
+    Discriminator(_kind),
+]
+
+
+@functools.lru_cache(maxsize=1)
+def pixel_detector(settings: PixelDetectorSettings, device: str) -> HeatmapDetector:
+    """Return a detector that looks at pixels; the last one is kept ready in each process."""
+    if isinstance(settings, BundledSettings):
+        return BundledDetector(settings, device)
+    if isinstance(settings, VitPoseSettings):
+        from diffpose.preprocessing.detectors.vitpose import VitPoseDetector
+
+        return VitPoseDetector(settings, device)
+    from diffpose.preprocessing.detectors.onnx_pose import OnnxPoseDetector
+
+    return OnnxPoseDetector(settings, device)
+
+
+@functools.lru_cache(maxsize=1)
+def person_finder(people: PeopleSettings, weights: str | None, device: str) -> PersonFinder:
+    """Return the finder of people in whole frames.
+
+    Args:
+        people: which finder.
+        weights: of the bundled finder; None for the shipped ones.
+        device: of torch.
+    """
+    if people.finder == "rtdetr":
+        from diffpose.preprocessing.detectors.rtdetr import RtDetrFinder
+
+        return RtDetrFinder(people.model, people.threshold, device)
+    return BundledFinder(weights, people.threshold, device)
+
+
+def detector_version(settings: DetectorSettings) -> str:
+    """Return name and version of what will write the heatmaps."""
+    if isinstance(settings, SimulatedDetectorSettings):
+        return VERSION
+    if isinstance(settings, RecordedSettings):
+        return "recorded-1"
+    if isinstance(settings, DatasetKeypointSettings):
+        return "dataset-1"
+    return pixel_detector(settings, "cpu").version
+
+
+def temperatures(
+    settings: DetectorSettings, calibration: str | None, version: str
+) -> NDArray[np.float64]:
+    """Return the temperature of each joint, (17,).
+
+    From the calibration file if one is named, else what the bundled weights bring, else 1.
+
+    Raises:
+        SourceError: the file is missing, is none of diffpose calibrate, or is another detector's.
+    """
+    if calibration is not None and not isinstance(settings, PixelDetectorSettings):
+        raise SourceError(
+            f"calibration={calibration!r} is for detectors that look at pixels; the heatmaps of "
+            f"detector.kind={settings.kind} are as wide as their settings say. Leave it out."
+        )
+    if calibration is None:
+        if isinstance(settings, BundledSettings):
+            return np.array(load_weights(settings.weights).temperature, dtype=np.float64)
+        return np.ones(N_JOINTS)
+    try:
+        saved = read_json(calibration)
+        values = np.array(saved["temperature"], dtype=np.float64)
+        theirs = str(saved["detector"])
+    except FileNotFoundError:
+        raise SourceError(
+            f"There is no calibration file {calibration!r}; diffpose calibrate makes one."
+        ) from None
+    except (KeyError, TypeError, ValueError, json.JSONDecodeError) as error:
+        raise SourceError(
+            f"{calibration!r} is no file of diffpose calibrate ({error!r})."
+        ) from None
+    if theirs != version:
+        raise SourceError(
+            f"{calibration!r} is the calibration of {theirs!r}, but the detector is {version!r}. "
+            "Run diffpose calibrate with this detector."
+        )
+    if values.shape != (N_JOINTS,) or not (np.isfinite(values) & (values > 0)).all():
+        raise SourceError(f"{calibration!r}: temperature must be 17 numbers above 0.")
+    return values

@@ -1,0 +1,1 @@
+"""Looking at stores, sources and detectors."""

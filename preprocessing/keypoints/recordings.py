@@ -1,0 +1,77 @@
+"""Keypoint files as a source, without their videos: which recordings a folder holds."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from diffpose.platform.base.errors import SourceError
+from diffpose.platform.base.storage import filesystem, join
+from diffpose.preprocessing.records.names import NamedFiles
+
+# OpenPose writes one file per frame: VIDEO_000000000012_keypoints.json, or without a VIDEO
+_FRAME = re.compile(r"(?:(?P<video>.*)_)?\d+_keypoints\.json")
+
+
+class KeypointSource(NamedFiles):
+    """Keypoint files of AlphaPose, OpenPose, MMPose, COCO or Detectron, and no videos.
+
+    ``detector.format``, ``layout``, ``conversion`` and ``spread`` say how they are read and drawn.
+    """
+
+    kind: Literal["keypoints"] = "keypoints"
+    uri: str = Field(
+        description="file, or folder (searched with its subfolders) of *.json, *.npz, or of "
+        "OpenPose's files, one per frame"
+    )
+    width: int = Field(ge=1, description="of the images that the keypoints are in, px")
+    height: int = Field(ge=1, description="of the images, px")
+    fps: float = Field(30.0, gt=0, description="frames per second of the files")
+    focal_px: float | None = Field(
+        None, gt=0, description="focal length; default: 1.145 x the longer side"
+    )
+    clip_frames: int = Field(512, ge=16, le=4096, description="longest clip; longer ones are cut")
+
+
+@dataclass(frozen=True)
+class Located:
+    """Where a recording lies: a file, or a folder and the video whose frames are meant."""
+
+    uri: str
+    video: str = ""
+
+
+def keypoint_recordings(uri: str) -> dict[str, Located]:
+    """Return the recordings of a file or folder by their names below it.
+
+    Raises:
+        SourceError: there are none.
+    """
+    fs, path = filesystem(uri)
+    fs.invalidate_cache()
+    if not fs.exists(path):
+        raise SourceError(f"There is no keypoint file or folder {uri!r}.")
+    if fs.isfile(path):
+        return {uri.rstrip("/").rsplit("/", 1)[-1]: Located(uri)}
+    root = str(path).rstrip("/") + "/"
+    found: dict[str, Located] = {}
+    inside = sorted(str(name).removeprefix(root) for name in fs.find(path))
+    for name in inside:
+        folder, _, file = name.rpartition("/")
+        frame = _FRAME.fullmatch(file)
+        if frame is not None:
+            video = frame["video"] or ""
+            parts = [part for part in (folder, video) if part]
+            own = "/".join(parts) or root.rstrip("/").rsplit("/", 1)[-1]
+            found[own] = Located(join(uri, folder) if folder else uri, video)
+        elif file.lower().endswith((".json", ".npz")):
+            found[name] = Located(join(uri, name))
+    if not found:
+        raise SourceError(
+            f"The folder {uri!r} holds no *.json or *.npz file of keypoints "
+            f"({len(inside)} other files were found)."
+        )
+    return found

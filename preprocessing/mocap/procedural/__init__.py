@@ -1,0 +1,1 @@
+"""Motion that the project makes itself."""

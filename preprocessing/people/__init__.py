@@ -1,0 +1,1 @@
+"""People in videos: looked for, tracked, cut into clips."""

@@ -1,0 +1,1 @@
+"""Which clip gets which rows, fixed before any work."""

@@ -1,0 +1,1 @@
+"""A dressed body."""

@@ -1,0 +1,1 @@
+"""Triangles, patterns, shadows and pixels."""

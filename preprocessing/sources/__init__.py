@@ -1,0 +1,1 @@
+"""Each kind of recording as stages that end in detections."""
