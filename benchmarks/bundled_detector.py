@@ -21,10 +21,10 @@ import numpy as np
 from pydantic import Field
 
 from diffpose.benchmarks.results import processor, replace_section
-from diffpose.jobs.calibrate import CalibrateSettings, fit
-from diffpose.jobs.render import render
 from diffpose.platform.base import command_line
 from diffpose.platform.base.config import Settings, validate
+from diffpose.platform.workflows.calibrate import CalibrateSettings, fit
+from diffpose.platform.workflows.render import render
 from diffpose.preprocessing.detectors.bundled import load_weights
 from diffpose.preprocessing.mocap.procedural.motion import write_motion_library
 from diffpose.preprocessing.render.settings import FilmSettings

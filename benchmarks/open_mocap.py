@@ -23,7 +23,6 @@ from typing import Any
 from pydantic import Field
 
 from diffpose.benchmarks.results import RESULTS, processor, replace_section
-from diffpose.jobs.ablate import ablate, evaluations
 from diffpose.platform.ablation.settings import AblationSettings
 from diffpose.platform.ablation.tables import Row, markdown, mean_rows
 from diffpose.platform.base import command_line
@@ -32,6 +31,7 @@ from diffpose.platform.base.errors import SourceError
 from diffpose.platform.base.storage import absolute, find_files
 from diffpose.platform.evaluation.protocol_figures import protocol
 from diffpose.platform.evaluation.results import CONTEXT
+from diffpose.platform.workflows.ablate import ablate, evaluations
 
 CONFIG = "configs/benchmark/open_mocap.yaml"
 MOTIONS = "configs/benchmark/open_mocap_files.txt"

@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffpose.jobs.preprocess import preprocess
-from diffpose.jobs.render import render
 from diffpose.model.lifting.lifter import row_seeds
 from diffpose.model.observations.initial_distribution import (
     EncoderDepth,
@@ -20,6 +18,8 @@ from diffpose.model.observations.initial_distribution import (
 from diffpose.platform.base.config import validate
 from diffpose.platform.store.observations import read_observations
 from diffpose.platform.store.pose_store import PoseStore
+from diffpose.platform.workflows.preprocess import preprocess
+from diffpose.platform.workflows.render import render
 from diffpose.preprocessing.mocap.procedural.motion import write_motion_library
 from diffpose.preprocessing.render.settings import FilmSettings
 from diffpose.preprocessing.settings import PreprocessSettings

@@ -8,15 +8,8 @@ diffpose benchmark mixture frames=16 rounds=3   # quick
 
 from __future__ import annotations
 
-import os
-import sys
-
-if __name__ == "__main__":
-    # As a script, this folder comes first on the path, and its inspect.py would stand in for
-    # Python's own inspect.
-    sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
-
 import importlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal

@@ -8,15 +8,8 @@ diffpose compare FOLDER_1 FOLDER_2 out=FOLDER        # folders of diffpose evalu
 
 from __future__ import annotations
 
-import os
-import sys
-
-if __name__ == "__main__":
-    # As a script, this folder comes first on the path, and its inspect.py would stand in for
-    # Python's own inspect.
-    sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
-
 import json
+import sys
 from collections.abc import Sequence
 from typing import Literal
 

@@ -11,15 +11,9 @@ where it stopped.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-
-if __name__ == "__main__":
-    # As a script, this folder comes first on the path, and its inspect.py would stand in for
-    # Python's own inspect.
-    sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
-
-import json
 import time
 import urllib.request
 from collections.abc import Sequence
@@ -27,17 +21,17 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field
 
-from diffpose.jobs.evaluate import EvaluateSettings, evaluate
-from diffpose.jobs.preprocess import preprocess
-from diffpose.jobs.render import render
-from diffpose.jobs.serve import ServeSettings, serving
-from diffpose.jobs.train import train
 from diffpose.platform.base import command_line
 from diffpose.platform.base.config import Settings, read_yaml, validate
 from diffpose.platform.base.storage import absolute, join, list_names
 from diffpose.platform.execution.ray_session import ray_session
 from diffpose.platform.store.pose_store import PoseStore
 from diffpose.platform.training.settings import TrainSettings
+from diffpose.platform.workflows.evaluate import EvaluateSettings, evaluate
+from diffpose.platform.workflows.preprocess import preprocess
+from diffpose.platform.workflows.render import render
+from diffpose.platform.workflows.serve import ServeSettings, serving
+from diffpose.platform.workflows.train import train
 from diffpose.preprocessing.mocap.procedural.motion import ACTION_NAMES, write_motion_library
 from diffpose.preprocessing.render.settings import FilmSettings
 from diffpose.preprocessing.settings import PreprocessSettings

@@ -11,14 +11,7 @@ intrinsics, distortion, true poses (of data_3d_h36m.npz in poses=).
 
 from __future__ import annotations
 
-import os
 import sys
-
-if __name__ == "__main__":
-    # As a script, this folder comes first on the path, and its inspect.py would stand in for
-    # Python's own inspect.
-    sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
-
 from collections.abc import Sequence
 
 from pydantic import Field

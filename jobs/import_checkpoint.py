@@ -10,15 +10,8 @@ and inputs (model/released/official_lifter.py). Files are read without running a
 
 from __future__ import annotations
 
-import os
-import sys
-
-if __name__ == "__main__":
-    # As a script, this folder comes first on the path, and its inspect.py would stand in for
-    # Python's own inspect.
-    sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
-
 import hashlib
+import sys
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 

@@ -28,6 +28,15 @@ JOBS = {
 }
 
 
+def file_of(name: str) -> str:
+    """Return the module of a job: its name with underscores, but for one.
+
+    As a script, a job's folder comes first on the path: a jobs/inspect.py would stand in for
+    Python's own inspect.
+    """
+    return "inspect_store" if name == "inspect" else name.replace("-", "_")
+
+
 def main() -> int:
     """Dispatch to a job; every job is also ``python jobs/JOB.py`` with the same arguments."""
     arguments = sys.argv[1:]
@@ -45,7 +54,7 @@ def main() -> int:
         hint = f"Did you mean {close[0]!r}?" if close else f"Jobs: {', '.join(JOBS)}."
         sys.stderr.write(f"error: unknown job {name!r}. {hint}\n")
         return 2
-    job = importlib.import_module(f"diffpose.jobs.{name.replace('-', '_')}")
+    job = importlib.import_module(f"diffpose.jobs.{file_of(name)}")
     status: int = job.main(arguments[1:])
     return status
 

@@ -11,21 +11,13 @@ Writes per person VIDEO_person_K.npz (poses, hypotheses, spread, covariances, ke
 
 from __future__ import annotations
 
-import os
-import sys
-
-if __name__ == "__main__":
-    # As a script, this folder comes first on the path, and its inspect.py would stand in for
-    # Python's own inspect.
-    sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
-
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field, model_validator
 
-from diffpose.jobs.preprocess import print_summary, with_absolute_uris
 from diffpose.model.lifting.sampling import Refine
 from diffpose.platform.base import command_line
 from diffpose.platform.base.config import Settings, validate
@@ -37,6 +29,7 @@ from diffpose.platform.execution.ray_stages import run_stages
 from diffpose.platform.prediction.predict import file_names, make_predict_fn, people_of
 from diffpose.platform.runs.model_files import answer_digests, load_to_sample
 from diffpose.platform.store.pose_store import PoseStore
+from diffpose.platform.workflows.preprocess import print_summary, with_absolute_uris
 from diffpose.preprocessing.detectors.bundled import BundledSettings
 from diffpose.preprocessing.detectors.registry import DetectorSettings
 from diffpose.preprocessing.pipeline import detect

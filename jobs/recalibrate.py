@@ -9,14 +9,7 @@ diffpose recalibrate run=RUN_DIR store=STORE
 
 from __future__ import annotations
 
-import os
 import sys
-
-if __name__ == "__main__":
-    # As a script, this folder comes first on the path, and its inspect.py would stand in for
-    # Python's own inspect.
-    sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
-
 from collections.abc import Sequence
 
 from pydantic import Field

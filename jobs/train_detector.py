@@ -11,21 +11,13 @@ test split are only reported. Run again to go on where it stopped.
 
 from __future__ import annotations
 
-import os
-import sys
-
-if __name__ == "__main__":
-    # As a script, this folder comes first on the path, and its inspect.py would stand in for
-    # Python's own inspect.
-    sys.path[:] = [p for p in sys.path if p != os.path.dirname(os.path.abspath(__file__))]
-
 import functools
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
-from diffpose.jobs.calibrate import CalibrateSettings, fit, print_result
 from diffpose.platform.base import command_line
 from diffpose.platform.base.config import differences, to_yaml, validate
 from diffpose.platform.base.errors import DiffPoseError, RunError, SourceError
@@ -44,6 +36,7 @@ from diffpose.platform.detector_training.settings import TrainDetectorSettings
 from diffpose.platform.execution.ray_session import cluster_cpus, ray_session
 from diffpose.platform.execution.ray_stages import run_stages
 from diffpose.platform.store.detector_examples import write_examples
+from diffpose.platform.workflows.calibrate import CalibrateSettings, fit, print_result
 from diffpose.preprocessing.detectors.bundled import save_weights
 from diffpose.preprocessing.detectors.examples import examples_of_film
 from diffpose.preprocessing.videos.decode import named_videos

@@ -63,8 +63,8 @@ def film_folder(
     ray_local: None, motion_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """Sixteen rendered films of three seconds with sidecars; 10 frames per second."""
-    from diffpose.jobs.render import render
     from diffpose.platform.base.config import validate
+    from diffpose.platform.workflows.render import render
     from diffpose.preprocessing.render.settings import FilmSettings
 
     folder = tmp_path_factory.mktemp("films")
@@ -84,8 +84,8 @@ def small_store(
     ray_local: None, motion_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> str:
     """A pose store of the motions with detections and histogram mixtures."""
-    from diffpose.jobs.preprocess import preprocess
     from diffpose.platform.base.config import validate
+    from diffpose.platform.workflows.preprocess import preprocess
     from diffpose.preprocessing.settings import PreprocessSettings
 
     store = str(tmp_path_factory.mktemp("store") / "poses")
@@ -97,9 +97,9 @@ def small_store(
 @pytest.fixture(scope="session")
 def small_run(ray_local: None, small_store: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A run trained for a few epochs on the small store."""
-    from diffpose.jobs.train import train
     from diffpose.platform.base.config import validate
     from diffpose.platform.training.settings import TrainSettings
+    from diffpose.platform.workflows.train import train
 
     run = str(tmp_path_factory.mktemp("run") / "diffpose")
     recipe = {**SMALL_NETWORKS, "store": small_store, "run": run, "workers": 2}

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from diffpose.jobs.evaluate import EvaluateSettings
 from diffpose.jobs.main import JOBS
 from diffpose.platform.ablation.settings import AblationSettings
 from diffpose.platform.base.config import validate
 from diffpose.platform.detector_training.settings import TrainDetectorSettings
 from diffpose.platform.training.settings import TrainSettings
+from diffpose.platform.workflows.evaluate import EvaluateSettings
 from diffpose.preprocessing.render.settings import FilmSettings
 from diffpose.preprocessing.settings import PreprocessSettings
 

@@ -16,9 +16,9 @@ import ray
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from diffpose.jobs.serve import ServeSettings
 from diffpose.platform.base.config import load_settings
 from diffpose.platform.training.settings import TrainSettings
+from diffpose.platform.workflows.serve import ServeSettings
 from diffpose.preprocessing.settings import PreprocessSettings
 
 ROOT = Path(__file__).resolve().parent.parent.parent

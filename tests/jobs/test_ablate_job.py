@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffpose.jobs.ablate import ablate
 from diffpose.model.lifting.lifter import row_seeds
 from diffpose.model.metrics.pose_errors import mpjpe
 from diffpose.platform.ablation.settings import AblationSettings
@@ -18,6 +17,7 @@ from diffpose.platform.evaluation.results import CONTEXT
 from diffpose.platform.runs.model_files import load_lifter
 from diffpose.platform.store.observations import read_observations
 from diffpose.platform.store.pose_store import PoseStore
+from diffpose.platform.workflows.ablate import ablate
 
 pytestmark = pytest.mark.cluster
 

@@ -12,12 +12,12 @@ from conftest import preprocess_recipe
 from processes import DIFFPOSE, Command, assert_equal_stores, run_command
 
 from diffpose.jobs.inspect_store import describe_store
-from diffpose.jobs.preprocess import preprocess
 from diffpose.model.geometry.camera import project
 from diffpose.platform.base.config import validate
 from diffpose.platform.base.errors import DiffPoseError, SourceError, StoreError
 from diffpose.platform.base.storage import list_names
 from diffpose.platform.store.pose_store import PoseStore
+from diffpose.platform.workflows.preprocess import preprocess
 from diffpose.preprocessing.settings import PreprocessSettings
 
 pytestmark = pytest.mark.cluster

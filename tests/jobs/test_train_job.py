@@ -18,7 +18,6 @@ from processes import DIFFPOSE, Command, run_command
 
 from diffpose.jobs import evaluate as evaluate_job
 from diffpose.jobs import recalibrate as recalibrate_job
-from diffpose.jobs.train import train
 from diffpose.model.lifting.lifter import row_seeds
 from diffpose.model.lifting.sampling import SamplingSettings
 from diffpose.model.metrics.pose_errors import mpjpe
@@ -35,6 +34,7 @@ from diffpose.platform.store.observations import read_observations
 from diffpose.platform.store.pose_store import PoseStore
 from diffpose.platform.training.driver import error_of_ours
 from diffpose.platform.training.settings import TrainSettings
+from diffpose.platform.workflows.train import train
 
 pytestmark = pytest.mark.cluster
 

@@ -15,13 +15,13 @@ from processes import DIFFPOSE, Command, assert_equal_stores, run_command
 from diffpose.jobs import calibrate
 from diffpose.jobs import inspect_store as inspect
 from diffpose.jobs.inspect_store import describe_store
-from diffpose.jobs.preprocess import preprocess
-from diffpose.jobs.render import render
 from diffpose.model.geometry.camera import project
 from diffpose.platform.base.config import validate
 from diffpose.platform.base.errors import SourceError, StoreError
 from diffpose.platform.base.storage import list_names
 from diffpose.platform.store.pose_store import PoseStore
+from diffpose.platform.workflows.preprocess import preprocess
+from diffpose.platform.workflows.render import render
 from diffpose.preprocessing.render.settings import FilmSettings
 from diffpose.preprocessing.settings import PreprocessSettings
 

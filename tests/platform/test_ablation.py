@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from diffpose.benchmarks import open_mocap
-from diffpose.jobs.evaluate import EvaluateSettings
 from diffpose.platform.ablation.settings import AblationSettings
 from diffpose.platform.ablation.tables import as_json, markdown, mean_rows
 from diffpose.platform.base.config import Settings, read_yaml, validate
@@ -17,6 +16,7 @@ from diffpose.platform.detector_training.settings import TrainDetectorSettings
 from diffpose.platform.evaluation.results import CONTEXT
 from diffpose.platform.reports.ablation_report import write_report
 from diffpose.platform.training.settings import TrainSettings
+from diffpose.platform.workflows.evaluate import EvaluateSettings
 from diffpose.preprocessing.planning.plan import assign_splits, check_patterns
 from diffpose.preprocessing.render.settings import FilmSettings
 from diffpose.preprocessing.settings import PreprocessSettings, SplitSettings

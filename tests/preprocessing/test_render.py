@@ -8,10 +8,10 @@ import av
 import numpy as np
 import pytest
 
-from diffpose.jobs.render import render
 from diffpose.model.geometry.camera import look_at, project
 from diffpose.platform.base.config import validate
 from diffpose.platform.base.errors import ConfigError, SourceError, StoreError
+from diffpose.platform.workflows.render import render
 from diffpose.preprocessing.mocap.procedural.motion import write_motion_library
 from diffpose.preprocessing.mocap.source import MocapSource, read_motion
 from diffpose.preprocessing.planning.plan import assign_splits

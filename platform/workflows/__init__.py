@@ -1,0 +1,1 @@
+"""What whole jobs do, as functions: for jobs, demo, ablation and benchmarks alike."""

@@ -1,0 +1,144 @@
+"""Fit a detector's temperatures on frames with known truth, and judge them."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+from rich.console import Console
+from rich.table import Table
+
+from diffpose.model.geometry.skeleton import JOINT_NAMES
+from diffpose.model.heatmaps.temperature import LEVELS, TruthCounts, fit_temperature
+from diffpose.platform.base.errors import SourceError
+from diffpose.platform.base.progress import Progress
+from diffpose.platform.base.storage import absolute, write_json
+from diffpose.platform.execution.ray_stages import run_stages
+from diffpose.platform.store.clips import Split
+from diffpose.platform.workflows.preprocess import with_absolute_uris
+from diffpose.preprocessing.detectors.registry import detector_version
+from diffpose.preprocessing.inspection.detector_errors import TEMPERATURES, joined, make_compare_fn
+from diffpose.preprocessing.pipeline import (
+    detection_stages,
+    make_plan,
+    session,
+    source_uris,
+)
+from diffpose.preprocessing.settings import PreprocessSettings
+
+PCK_THRESHOLD = 0.05
+
+
+class CalibrateSettings(PreprocessSettings):
+    """Fit a detector's temperatures on films with known truth. Settings as for preprocess."""
+
+    store: str = Field("", description="not used: calibration works in a folder of its own")
+    out: str = Field(description="JSON file to write")
+    fit_split: Split = Field("validation", description="temperatures are fitted on this split")
+    report_split: Split = Field("test", description="and judged on this one")
+    every: int = Field(3, ge=1, description="take each such frame")
+
+
+def calibrate(settings: CalibrateSettings) -> int:
+    """Fit, judge, write, print."""
+    result = fit(settings)
+    write_json(absolute(settings.out), result)
+    print_result(result)
+    print(f"written to {settings.out}; use it: diffpose preprocess ... calibration={settings.out}")
+    return 0
+
+
+def fit(settings: CalibrateSettings, given: Sequence[float] | None = None) -> dict[str, Any]:
+    """Return temperatures, coverage before and after, and PCK, as plain JSON values.
+
+    Args:
+        settings: what is fitted and judged.
+        given: temperatures of the joints to be judged as well, as ``given`` beside ``after``.
+
+    Raises:
+        SourceError: a split has no frame with known truth.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        work = with_absolute_uris(settings).model_copy(update={"store": folder})
+        uris = source_uris(work)
+        with session(work):
+            plan = make_plan(work, uris)
+            stages = [
+                *detection_stages(work, uris, None),
+                make_compare_fn(work, uris, settings.every),
+            ]
+            splits: tuple[str, ...] = (settings.fit_split, settings.report_split)
+            rows = [
+                {"span": span.model_dump_json(), "split": span.clips[0].split}
+                for span in plan.spans
+                if span.clips[0].split in splits
+            ]
+            progress = Progress("calibrate", len(rows), "spans")
+            parts: dict[str, list[dict[str, Any]]] = {split: [] for split in splits}
+            for split in dict.fromkeys(splits):
+                own = [row for row in rows if row["split"] == split]
+                for done in run_stages(own, stages, work.workers) if own else ():
+                    if done["found"] is not None:
+                        parts[split].append(done["found"])
+                    progress.advance(1)
+    for split, pieces in parts.items():
+        if not pieces:
+            raise SourceError(
+                f"The {split} split has no frame with known truth. Give films with sidecars that "
+                "name intrinsics_px and truth, or other fit_split= and report_split=."
+            )
+    fit_on, report_on = (joined(parts[split]) for split in splits)
+    temperature = fit_temperature(fit_on["counts"], TEMPERATURES)
+    judged: TruthCounts = report_on["counts"]
+    after = np.array([int(np.abs(TEMPERATURES - t).argmin()) for t in temperature])
+    own = np.abs(TEMPERATURES[None] - np.array(given or [1.0])[:, None]).argmin(axis=1)
+    before = int(np.abs(TEMPERATURES - 1.0).argmin())
+    near = report_on["error_in_boxes"] <= PCK_THRESHOLD
+    seen = ~report_on["hidden"].astype(bool)
+    joints = np.arange(len(JOINT_NAMES))
+    return {
+        "detector": detector_version(settings.detector),
+        "temperature": temperature.tolist(),
+        "fit_split": settings.fit_split,
+        "fit_frames": len(fit_on["hidden"]),
+        "report_split": settings.report_split,
+        "report_frames": len(report_on["hidden"]),
+        "coverage": {
+            f"{level:.0%}": {
+                "before": judged.coverage(level)[:, before].tolist(),
+                "after": judged.coverage(level)[joints, after].tolist(),
+                **(
+                    {} if given is None else {"given": judged.coverage(level)[joints, own].tolist()}
+                ),
+            }
+            for level in LEVELS
+        },
+        "pck_threshold_of_box_height": PCK_THRESHOLD,
+        "pck": near.mean(axis=0).tolist(),
+        # of joints that the person's own body does not hide (model.self_occlusion)
+        "share_in_sight": seen.mean(axis=0).tolist(),
+        "pck_in_sight": [
+            float(n[s].mean()) if s.any() else None for n, s in zip(near.T, seen.T, strict=True)
+        ],
+        "joints": list(JOINT_NAMES),
+    }
+
+
+def print_result(result: dict[str, Any]) -> None:
+    """Print a table of joints."""
+    table = Table(
+        "joint", "T", "50 % before", "after", "90 % before", "after", "PCK at 5 %",
+        title=f"{result['detector']}: fitted on {result['fit_frames']} frames, judged on "
+        f"{result['report_frames']}",
+    )  # fmt: skip
+    half, most = result["coverage"]["50%"], result["coverage"]["90%"]
+    columns = [result["temperature"], half["before"], half["after"], most["before"],
+               most["after"], result["pck"]]  # fmt: skip
+    for j, name in enumerate(result["joints"]):
+        table.add_row(name, f"{columns[0][j]:.2f}", *(f"{c[j]:.1%}" for c in columns[1:]))
+    table.add_row("all", f"{np.mean(columns[0]):.2f}", *(f"{np.mean(c):.1%}" for c in columns[1:]))
+    Console(width=None if sys.stdout.isatty() else 120, highlight=False).print(table)
