@@ -49,8 +49,6 @@ from diffpose.preprocessing.planning.plan import (
     Plan,
     Probe,
     Span,
-    assign_splits,
-    check_patterns,
     clips_with_status,
     extend_plan,
     left,
@@ -59,6 +57,7 @@ from diffpose.preprocessing.planning.plan import (
     n_clip_rows,
     save_plan,
 )
+from diffpose.preprocessing.records.splits import assign_splits, check_patterns
 from diffpose.preprocessing.settings import PreprocessSettings
 from diffpose.preprocessing.sources import dataset as dataset_stages
 from diffpose.preprocessing.sources import keypoints as keypoint_stages

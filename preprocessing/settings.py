@@ -21,6 +21,7 @@ from diffpose.preprocessing.keypoints.recordings import KeypointSource
 from diffpose.preprocessing.mocap.bodies import BodySettings
 from diffpose.preprocessing.mocap.source import MocapSource
 from diffpose.preprocessing.mocap.virtual_cameras import CameraSettings
+from diffpose.preprocessing.records.splits import SplitSettings
 from diffpose.preprocessing.videos.settings import PeopleSettings, VideoSource
 
 Stage = Literal["detect", "mixtures"]
@@ -51,18 +52,6 @@ SourceSettings: TypeAlias = Annotated[
     | Annotated[KeypointSource, Tag("keypoints")],
     Discriminator(_source_kind),
 ]
-
-
-class SplitSettings(Settings):
-    """Which motions train, validate and test; file-name patterns first, then shares of the rest.
-
-    A pattern is a shell pattern on the file's path below the source folder, such as ``*_guide_*``.
-    """
-
-    test: list[str] = Field([], description="patterns of test motions")
-    validation: list[str] = Field([], description="patterns of validation motions")
-    test_share: float = Field(0.2, ge=0, lt=1, description="share without any test pattern")
-    validation_share: float = Field(0.1, ge=0, lt=1, description="share without any pattern")
 
 
 class MixtureGroupSettings(Settings):

@@ -9,7 +9,7 @@ from diffpose.platform.base.storage import absolute, exists, find_files, join, r
 from diffpose.platform.execution.ray_session import ray_session
 from diffpose.platform.execution.ray_stages import run_stages
 from diffpose.preprocessing.mocap.source import SUFFIX
-from diffpose.preprocessing.planning.plan import assign_splits, check_patterns
+from diffpose.preprocessing.records.splits import assign_splits, check_patterns
 from diffpose.preprocessing.render.films import make_render_fn
 from diffpose.preprocessing.render.settings import CONTENT_FIELDS, FilmSettings
 

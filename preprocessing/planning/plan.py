@@ -7,20 +7,19 @@ last, get new rows.
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
 
 from diffpose.platform.base.config import differences
-from diffpose.platform.base.errors import SourceError, StoreError
+from diffpose.platform.base.errors import StoreError
 from diffpose.platform.base.storage import exists, join, list_names, read_json, write_json
 from diffpose.platform.store.clips import Clip, Split
 from diffpose.platform.store.pose_store import span_rows_for
 from diffpose.preprocessing.records.seeds import number
-from diffpose.preprocessing.settings import CONTENT_FIELDS, PreprocessSettings, SplitSettings
+from diffpose.preprocessing.settings import CONTENT_FIELDS, PreprocessSettings
 
 FILE_NAME = "plan.json"
 _SPLIT_ORDER: tuple[Split, ...] = ("train", "validation", "test")
@@ -134,62 +133,10 @@ def extend_plan(
     )
 
 
-def check_patterns(names: Iterable[str], split: SplitSettings) -> None:
-    """Make sure that every pattern of split.test and split.validation means some file.
-
-    Raises:
-        SourceError: one means none; its files would train.
-    """
-    known = list(names)
-    for which in ("test", "validation"):
-        for pattern in getattr(split, which):
-            if not fnmatch.filter(known, pattern):
-                some = ", ".join(map(repr, sorted(known)[:3]))
-                raise SourceError(
-                    f"split.{which}: {pattern!r} means none of the {len(known)} files (names are "
-                    f"relative to source.uri, such as {some}). Mend the pattern or leave it out."
-                )
-
-
-def assign_splits(names: Iterable[str], split: SplitSettings, seed: int) -> dict[str, Split]:
-    """Assign each file to a split: patterns first, then shares, by a seeded order of the names."""
-    assigned: dict[str, Split] = {}
-    rest = []
-    for name in names:
-        if _matches(name, split.test):
-            assigned[name] = "test"
-        elif _matches(name, split.validation):
-            assigned[name] = "validation"
-        else:
-            rest.append(name)
-    rest.sort(key=lambda name: number(seed, "split", name))
-    n_test = 0 if split.test else _share(split.test_share, len(rest))
-    n_validation = 0 if split.validation else _share(split.validation_share, len(rest))
-    while len(rest) >= 3 and n_test + n_validation >= len(rest):  # training keeps a file
-        n_test, n_validation = (
-            (n_test - 1, n_validation) if n_test >= n_validation else (n_test, n_validation - 1)
-        )
-    for place, name in enumerate(rest):
-        if place < n_test:
-            assigned[name] = "test"
-        else:
-            assigned[name] = "validation" if place < n_test + n_validation else "train"
-    return assigned
-
-
 def body_of(settings: PreprocessSettings, source: str, split: Split) -> int:
     """Return which pseudo-subject of its split performs a motion."""
     n_bodies: int = getattr(settings.bodies, split)
     return number(settings.seed, "body of", source) % n_bodies
-
-
-def _share(share: float, total: int) -> int:
-    # A share above zero of three or more files is at least one file: no split stays empty.
-    return max(round(share * total), 1) if share > 0 and total >= 3 else 0
-
-
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
 
 
 def _packed(clips: Sequence[Clip], span_rows: int) -> list[list[Clip]]:

@@ -10,7 +10,7 @@ from diffpose.platform.base.config import Settings
 from diffpose.preprocessing.mocap.bodies import BodySettings
 from diffpose.preprocessing.mocap.source import MocapSource
 from diffpose.preprocessing.mocap.virtual_cameras import CameraSettings
-from diffpose.preprocessing.settings import SplitSettings
+from diffpose.preprocessing.records.splits import SplitSettings
 
 # Human3.6M's cameras: 1145 px of focal length at 1000 px of width.
 _FOCAL_RATIO = 1.145

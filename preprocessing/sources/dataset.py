@@ -19,7 +19,8 @@ from diffpose.preprocessing.keypoints.dataset_keypoints import (
     fit_by_confidence,
     fit_errors,
 )
-from diffpose.preprocessing.planning.plan import Probe, Span, assign_splits
+from diffpose.preprocessing.planning.plan import Probe, Span
+from diffpose.preprocessing.records.splits import assign_splits
 from diffpose.preprocessing.settings import PreprocessSettings
 from diffpose.preprocessing.sources.mocap import blank_arrays, fill_rows
 from diffpose.preprocessing.sources.video import summary_of

@@ -15,8 +15,7 @@ from diffpose.platform.base.errors import SourceError
 from diffpose.platform.base.storage import filesystem, join
 from diffpose.preprocessing.datasets.human36m import FPS, POSES, TEST_SUBJECTS, read_world_poses
 from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS, NUMBERS, PLACES
-from diffpose.preprocessing.planning.plan import assign_splits
-from diffpose.preprocessing.settings import SplitSettings
+from diffpose.preprocessing.records.splits import SplitSettings, assign_splits
 from diffpose.preprocessing.videos.sidecar import Sidecar, Truth, write_sidecar, write_truth
 
 _VIDEO = re.compile(r"(?:.*/)?(S\d+)/Videos/([A-Za-z]+(?: \d+)?)\.(\d{8})\.mp4")

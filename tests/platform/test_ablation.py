@@ -17,9 +17,9 @@ from diffpose.platform.evaluation.results import CONTEXT
 from diffpose.platform.reports.ablation_report import write_report
 from diffpose.platform.training.settings import TrainSettings
 from diffpose.platform.workflows.evaluate import EvaluateSettings
-from diffpose.preprocessing.planning.plan import assign_splits, check_patterns
+from diffpose.preprocessing.records.splits import SplitSettings, assign_splits, check_patterns
 from diffpose.preprocessing.render.settings import FilmSettings
-from diffpose.preprocessing.settings import PreprocessSettings, SplitSettings
+from diffpose.preprocessing.settings import PreprocessSettings
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,14 +14,13 @@ from diffpose.platform.store.pose_store import LARGEST_SPAN
 from diffpose.preprocessing.planning.plan import (
     Plan,
     Probe,
-    assign_splits,
     body_of,
-    check_patterns,
     extend_plan,
     load_plan,
     save_plan,
 )
-from diffpose.preprocessing.settings import PreprocessSettings, SplitSettings
+from diffpose.preprocessing.records.splits import SplitSettings, assign_splits, check_patterns
+from diffpose.preprocessing.settings import PreprocessSettings
 from diffpose.preprocessing.sources.mocap import motion_clips
 
 SPLITS = ("train", "validation", "test")

@@ -14,7 +14,7 @@ from diffpose.platform.base.errors import ConfigError, SourceError, StoreError
 from diffpose.platform.workflows.render import render
 from diffpose.preprocessing.mocap.procedural.motion import write_motion_library
 from diffpose.preprocessing.mocap.source import MocapSource, read_motion
-from diffpose.preprocessing.planning.plan import assign_splits
+from diffpose.preprocessing.records.splits import assign_splits
 from diffpose.preprocessing.render.films import encode, film_names, make_render_fn
 from diffpose.preprocessing.render.frames import View, random_lens, render_frames
 from diffpose.preprocessing.render.person.look import SKIN, random_build, random_look
