@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import os
 import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
+import house_rules
 import pytest
 import yaml
+from house_rules import FOLDERS, ROOMS, RULES
 
-from diffpose.jobs.main import JOBS
+from diffpose.jobs.main import JOBS, file_of
 from diffpose.platform.ablation.settings import AblationSettings
 from diffpose.platform.base.config import validate
 from diffpose.platform.detector_training.settings import TrainDetectorSettings
@@ -24,16 +26,6 @@ from diffpose.preprocessing.render.settings import FilmSettings
 from diffpose.preprocessing.settings import PreprocessSettings
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("platform", "jobs", "preprocessing", "model", "cluster", "benchmarks")
-MAY_IMPORT = {
-    "model": {"model"},
-    "platform": {"platform", "model"},
-    "preprocessing": {"preprocessing", "platform", "model"},
-    "jobs": {"jobs", "benchmarks", "preprocessing", "platform", "model"},
-    "benchmarks": {"benchmarks", "jobs", "preprocessing", "platform", "model"},
-    "cluster": {"cluster"},
-}
-RAY = ("platform/", "jobs/", "preprocessing/pipeline.py", "preprocessing/derived/refinement.py")
 NOT_OURS = {".venv", ".git", "__pycache__", "demo", "runs", "stores", "build", "dist", "shared"}
 MACHINE = re.compile(r"/(?:work|root)/|/home/[A-Za-z]|pypi\.org|files\.pythonhosted")
 FILLED = {
@@ -62,40 +54,20 @@ def text_files() -> list[Path]:
 
 
 def modules(*folders: str) -> list[Path]:
-    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    return house_rules.modules(ROOT, *folders)
 
 
 def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def imported(source: str, package: str = "") -> set[str]:
-    """Return the dotted names that a module imports, at any depth, `from a import b` as a.b."""
-    names = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            parts = package.split(".")[: len(package.split(".")) - node.level + 1]
-            base = ".".join(
-                [*(parts if node.level else []), *([node.module] if node.module else [])]
-            )
-            names |= {f"{base}.{alias.name}" for alias in node.names}
-    return names
-
-
-def imports_of(path: Path) -> set[str]:
-    package = ".".join(["diffpose", *path.relative_to(ROOT).parent.parts])
-    return imported(path.read_text(encoding="utf-8"), package)
-
-
 def test_the_import_reader_sees_every_form() -> None:
     source = (
         "import ray.data\nfrom ray import serve\n"
-        "def f():\n    from diffpose.platform import config as c\n    from ..model import camera\n"
+        "def f():\n    from diffpose.platform.base import config as c\n    from ...model.geometry import camera\n"
         "    from . import errors\n"
     )
-    assert imported(source, "diffpose.platform") == {
+    assert house_rules.imported(source, "diffpose.platform.base") == {
         "ray.data",
         "ray.serve",
         "diffpose.platform.base.config",
@@ -146,58 +118,52 @@ def test_every_package_folder_is_installed() -> None:
     assert setuptools["package-dir"] == tops
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_direction_of_imports(folder: str) -> None:
-    wrong = []
-    for path in modules(folder):
-        for name in imports_of(path):
-            parts = name.split(".")
-            own = parts[0] == "diffpose" and len(parts) > 1 and parts[1] in FOLDERS
-            if own and parts[1] not in MAY_IMPORT[folder]:
-                wrong.append(f"{relative(path)} imports {name}")
-            if parts[0] in set(FOLDERS) - {"platform"}:
-                wrong.append(f"{relative(path)} imports {name} without diffpose.")
-    assert sorted(wrong) == []
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_house_keeps_its_rules(rule: Callable[[Path], list[str]]) -> None:
+    assert rule(ROOT) == []
 
 
-@pytest.mark.parametrize(
-    ("library", "allowed"),
-    [
-        (
-            "ray",
-            lambda path: path.startswith(
-                (
-                    "platform/",
-                    "jobs/",
-                    "preprocessing/pipeline.py",
-                    "preprocessing/derived/refinement.py",
-                )
-            ),
-        ),
-        ("zarr", lambda path: path == "platform/store/pose_store.py"),
-    ],
-)
-def test_frameworks_stay_where_they_belong(library: str, allowed) -> None:
-    users = {
-        relative(path)
-        for path in modules("diffpose", *FOLDERS)
-        if any(name.split(".")[0] == library for name in imports_of(path))
-    }
-    users = {name for name in users if not name.startswith("diffpose/")}
-    assert users, f"nobody imports {library}: this test looks at the wrong files"
-    assert sorted(name for name in users if not allowed(name)) == []
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_room_is_there(room: str) -> None:
+    assert (ROOT / room).is_dir() or (ROOT / f"{room}.py").is_file()
 
 
-def test_modules_are_short() -> None:
-    lengths = {
-        relative(path): len(path.read_text(encoding="utf-8").splitlines())
-        for path in modules(*FOLDERS, "tests")
-    }
-    assert {name: n for name, n in lengths.items() if n > 400} == {}
+@pytest.mark.parametrize("library", sorted(house_rules.ONLY_IN))
+def test_the_rules_see_the_users_of_frameworks(library: str) -> None:
+    assert house_rules.users_of(ROOT, library)
 
 
-def test_no_module_is_a_drawer() -> None:
-    assert [relative(p) for p in text_files() if p.name == "utils.py"] == []
+BROKEN = {
+    "homeless": {"model/somewhere.py": ""},
+    "imports_of_later_rooms": {
+        "model/geometry/camera.py": "def f():\n    import diffpose.model.networks.denoiser\n",
+        "model/networks/denoiser.py": "g = 1\n",
+    },
+    "imports_without_prefix": {"jobs/train.py": "from model.geometry import camera\n"},
+    "jobs_that_import_jobs": {"jobs/demo.py": "from diffpose.jobs import train\n"},
+    "crowded_folders": {f"model/geometry/m{i}.py": "" for i in range(10)},
+    "long_modules": {"model/geometry/camera.py": "x = 1\n" * 401},
+    "frameworks_out_of_place": {"model/geometry/camera.py": "import ray.data\n"},
+    "drawers": {"model/geometry/utils.py": ""},
+}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_a_broken_house_is_noticed(rule: Callable[[Path], list[str]], tmp_path: Path) -> None:
+    for name, text in BROKEN[rule.__name__].items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    assert len(rule(tmp_path)) == 1
+    others = [other for other in RULES if other is not rule]
+    assert [text for other in others for text in other(tmp_path)] == []
+
+
+@pytest.mark.parametrize("file", ["benchmarks/speed.py", "jobs/demo.py"])
+def test_neither_jobs_nor_benchmarks_import_jobs(file: str, tmp_path: Path) -> None:
+    (tmp_path / file).parent.mkdir()
+    (tmp_path / file).write_text("from diffpose.jobs.train import main\n", encoding="utf-8")
+    (found,) = house_rules.jobs_that_import_jobs(tmp_path)
+    assert found == f"{file} imports the job diffpose.jobs.train.main"
 
 
 def test_no_file_names_a_machine_or_a_registry() -> None:
@@ -222,20 +188,17 @@ def test_constraints_are_exact() -> None:
 
 @pytest.mark.parametrize("name", JOBS)
 def test_jobs_are_commands(name: str) -> None:
-    path = ROOT / "jobs" / f"{name.replace('-', '_')}.py"
+    path = ROOT / "jobs" / f"{file_of(name)}.py"
     assert path.is_file()
     assert os.access(path, os.X_OK), f"{relative(path)} is not executable"
     assert path.read_text(encoding="utf-8").splitlines()[0] == "#!/usr/bin/env python"
-    assert callable(importlib.import_module(f"diffpose.jobs.{name.replace('-', '_')}").main)
+    assert callable(importlib.import_module(f"diffpose.jobs.{file_of(name)}").main)
 
 
 def test_every_job_file_is_a_known_job() -> None:
-    files = {
-        path.stem.replace("_", "-")
-        for path in (ROOT / "jobs").glob("*.py")
-        if os.access(path, os.X_OK)
-    }
-    assert files == set(JOBS)
+    files = {path.stem for path in (ROOT / "jobs").glob("*.py") if os.access(path, os.X_OK)}
+    assert files == {file_of(name) for name in JOBS}
+    assert files.isdisjoint(sys.stdlib_module_names)  # as a script, their folder is on the path
 
 
 def recipes() -> list[str]:
