@@ -64,8 +64,8 @@ def relative(path: Path) -> str:
 def test_the_import_reader_sees_every_form() -> None:
     source = (
         "import ray.data\nfrom ray import serve\n"
-        "def f():\n    from diffpose.platform.base import config as c\n    from ...model.geometry import camera\n"
-        "    from . import errors\n"
+        "def f():\n    from diffpose.platform.base import config as c\n"
+        "    from ...model.geometry import camera\n    from . import errors\n"
     )
     assert house_rules.imported(source, "diffpose.platform.base") == {
         "ray.data",
