@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,6 +41,48 @@ from diffpose.preprocessing.videos.sidecar import Sidecar, Truth, read_sidecar, 
 
 # Frames that wait for the finder together, at most; whole frames are large.
 _FRAMES_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class LookedThrough:
+    """What looking through a video's segments found, up to the first damage.
+
+    Attributes:
+        pts: (T,), presentation times of all frames, in the stream's ticks.
+        boxes: the people of each of these, (people, 5): x0, y0, x1, y1 in px, score.
+        looks: (n,), indices of the frames that were looked at.
+        boxes: of each of these the people, (people, 6): x0, y0, x1, y1 in px, score, number.
+        damage: what is wrong after the last frame, or "".
+    """
+
+    pts: NDArray[np.int64]
+    time_s: NDArray[np.float64]
+    looks: NDArray[np.int64]
+    boxes: list[NDArray[np.float32]]
+    damage: str
+
+
+@dataclass(frozen=True)
+class TrackedVideo:
+    """A video's people as tracks, and what its sidecar says of all of them.
+
+    Attributes:
+        tracks: everyone who is followed, in the frames that are kept.
+        damage: what is wrong after the last frame, or "".
+        has_truth: whether true poses are known.
+        subject: who is seen.
+        action: what is done.
+        camera: its name.
+        split: the sidecar's, or None.
+    """
+
+    tracks: VideoTracks
+    damage: str
+    has_truth: bool
+    subject: str
+    action: str
+    camera: str
+    split: Split | None
 
 
 def limits_of(source: VideoSource) -> Limits:
@@ -139,24 +183,23 @@ def make_tracks_fn(settings: PreprocessSettings, uris: dict[str, str]) -> RowFun
     def track(row: Row) -> Row:
         name, info = row["source"], json.loads(row["info"])
         try:
-            tracks, damage, has_truth, subject, action, camera, split = _tracks_of(
-                settings, source, row, uris[name], info
-            )
+            video = _tracked(settings, source, row, uris[name], info)
         except DiffPoseError as error:
             return {"source": name, "clips": "[]", "error": str(error), "damage": ""}
+        tracks = video.tracks
         write_tracks(settings.store, name, tracks)
-        chosen_split: Split = split or ("test" if not has_truth else row["split"])
+        split: Split = video.split or ("test" if not video.has_truth else row["split"])
         fps = _rate(tracks.time_s, info["fps"])
         starts = np.searchsorted(tracks.pts, info["keyframes"])
         clips = [
             Clip(
-                clip=clip_id(name, start, stop - start, f"{camera}/{one.track}"),
+                clip=clip_id(name, start, stop - start, f"{video.camera}/{one.track}"),
                 source=name,
-                subject=subject,
-                action=action,
-                camera=camera,
+                subject=video.subject,
+                action=video.action,
+                camera=video.camera,
                 track=one.track,
-                split=chosen_split,
+                split=split,
                 fps=fps,
                 width=info["width"],
                 height=info["height"],
@@ -168,7 +211,7 @@ def make_tracks_fn(settings: PreprocessSettings, uris: dict[str, str]) -> RowFun
             for start, stop in _pieces(one, source.clip_frames, starts)
         ]
         texts = [clip.model_dump(mode="json") for clip in clips]
-        return {"source": name, "clips": json.dumps(texts), "error": "", "damage": damage}
+        return {"source": name, "clips": json.dumps(texts), "error": "", "damage": video.damage}
 
     return track
 
@@ -189,18 +232,21 @@ def segment_uri(settings: PreprocessSettings, row: Row, segment: int) -> str:
     return join(settings.store, FOLDER, f"{key}.{segment:05d}.npz")
 
 
-def _tracks_of(
+def _tracked(
     settings: PreprocessSettings, source: VideoSource, row: Row, uri: str, info: dict[str, Any]
-) -> tuple[VideoTracks, str, bool, str, str, str, Split | None]:
+) -> TrackedVideo:
     name = row["source"]
-    pts, times, looks, boxes, damage = _joined(settings, row, len(info["segments"]))
-    damage = damage or info["damage"]
+    looked = _joined(settings, row, len(info["segments"]))
+    pts, times = looked.pts, looked.time_s
+    damage = looked.damage or info["damage"]
     if len(pts) == 0:
         raise SourceError(damage or f"{uri}: not one frame could be decoded.")
     chosen = choose_frames(times, source.fps)
     sidecar = read_sidecar(uri)
     truth = read_truth(uri, sidecar)
     finder = _finder(settings)
+    looks: NDArray[np.int64] = looked.looks
+    boxes: Sequence[NDArray[np.floating]] = looked.boxes
     if finder == "recorded":
         assert isinstance(settings.detector, RecordedSettings)
         recording = recording_of(settings.detector, uri)
@@ -232,24 +278,19 @@ def _tracks_of(
             f"{uri}: no person was found in {len(looks)} of its {len(pts)} frames. Lower "
             "people.threshold, or try people.finder=rtdetr." + (f" ({damage})" if damage else "")
         )
-    result = VideoTracks(pts[chosen], times[chosen], chosen, tuple(tracks))
     stem = name.rsplit("/", 1)[-1].rpartition(".")[0] or name
-    return (
-        result,
-        damage,
-        truth is not None,
-        sidecar.subject or stem,
-        sidecar.action or source.action_of(name),
-        sidecar.camera or "camera_0",
-        sidecar.split,
+    return TrackedVideo(
+        tracks=VideoTracks(pts[chosen], times[chosen], chosen, tuple(tracks)),
+        damage=damage,
+        has_truth=truth is not None,
+        subject=sidecar.subject or stem,
+        action=sidecar.action or source.action_of(name),
+        camera=sidecar.camera or "camera_0",
+        split=sidecar.split,
     )
 
 
-def _joined(
-    settings: PreprocessSettings, row: Row, n_segments: int
-) -> tuple[
-    NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], list[NDArray[np.float32]], str
-]:
+def _joined(settings: PreprocessSettings, row: Row, n_segments: int) -> LookedThrough:
     """Put a video's segments together; from a damage on nothing is taken."""
     pts: list[NDArray[np.int64]] = []
     times: list[NDArray[np.float64]] = []
@@ -274,12 +315,12 @@ def _joined(
             damage = str(saved["error"])
         if damage:
             break
-    return (
-        np.concatenate(pts),
-        np.concatenate(times),
-        np.concatenate(looks).astype(np.int64),
-        boxes,
-        damage,
+    return LookedThrough(
+        pts=np.concatenate(pts),
+        time_s=np.concatenate(times),
+        looks=np.concatenate(looks).astype(np.int64),
+        boxes=boxes,
+        damage=damage,
     )
 
 
