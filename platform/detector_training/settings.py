@@ -11,6 +11,8 @@ from diffpose.model.detector.person_network import PersonNetworkConfig
 from diffpose.platform.base.config import Settings
 from diffpose.platform.training.settings import OptimiserSettings
 
+Part = Literal["heatmap", "person"]
+
 
 class TrainDetectorSettings(Settings):
     """Train the heatmap network and the person finder on films with known truth. Restartable."""

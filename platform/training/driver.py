@@ -21,8 +21,9 @@ from diffpose.platform.base.storage import absolute, exists, join, read_bytes, w
 from diffpose.platform.execution.ray_session import cluster_cpus, cluster_gpus, ray_session
 from diffpose.platform.runs.model_files import encoder_digest, load_config, save_model
 from diffpose.platform.store.pose_store import PoseStore, contiguous_ranges
-from diffpose.platform.training.loop import AVERAGE, STATE, train_worker
+from diffpose.platform.training.checkpoints import AVERAGE, STATE
 from diffpose.platform.training.settings import TrainSettings
+from diffpose.platform.training.worker import train_worker
 
 # What a stage's result depends on; the rest may change between runs of the command.
 _STAGE_FIELDS = {

@@ -1,239 +1,190 @@
-"""The loop that every Ray Train worker runs: epochs, averaged weights, validation, checkpoints."""
+"""The one loop that trains every network: epochs, averaged weights, validation, checkpoints."""
 
 from __future__ import annotations
 
 import json
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
-import safetensors.torch
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from diffpose.model.lifting.lifter import row_seeds
 from diffpose.platform.base.errors import RunError
 from diffpose.platform.base.storage import exists, is_local, join, read_bytes, write_bytes
-from diffpose.platform.runs.model_files import depth_from_json, load_encoder
-from diffpose.platform.store.clips import Clip
-from diffpose.platform.store.pose_store import PoseStore
+from diffpose.platform.training.checkpoints import restore_checkpoint, save_checkpoint
 from diffpose.platform.training.optimiser import AveragedWeights, learning_rate
-from diffpose.platform.training.settings import TrainSettings
-from diffpose.platform.training.shard_loader import BatchLoader
-from diffpose.platform.training.tasks import DenoiserTask, EncoderTask, TrainTask, ValidationRows
-from diffpose.platform.training.window_loader import WindowLoader
-
-STATE, WEIGHTS, AVERAGE, OPTIMISER = (
-    "state.json",
-    "weights.safetensors",
-    "average.safetensors",
-    "optimiser.pt",
-)
+from diffpose.platform.training.settings import OptimiserSettings
 
 
-def train_worker(job: dict[str, Any]) -> None:
-    """Train one stage on this worker; Ray Train calls it on each.
+class Training(Protocol):
+    """A network in training, as the loop sees it."""
+
+    @property
+    def name(self) -> dict[str, str]:
+        """What the history calls it, one entry such as ``{"stage": "encoder"}``."""
+        ...
+
+    @property
+    def network(self) -> nn.Module:
+        """What is trained, on its device."""
+        ...
+
+    @property
+    def optimiser(self) -> OptimiserSettings:
+        """How it is trained."""
+        ...
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """The same on all workers."""
+        ...
+
+    @property
+    def rows_per_epoch(self) -> int:
+        """Examples of an epoch, of all workers together."""
+        ...
+
+    def generator(self, epoch: int) -> torch.Generator:
+        """Return the noise of an epoch: a resumed run sees the same."""
+        ...
+
+    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Any]:
+        """Yield this worker's batches of an epoch, on the network's device."""
+        ...
+
+    def loss(self, network: nn.Module, batch: Any, generator: torch.Generator) -> Tensor:
+        """Return the loss of a batch; ``network`` is ours, wrapped for DDP."""
+        ...
+
+    def validate(self) -> dict[str, Tensor]:
+        """Return sums over this worker's held-out rows (key ``n`` their number)."""
+        ...
+
+    def figures(self, means: dict[str, Tensor], n: int) -> dict[str, Any]:
+        """Return what the history says of the means over all workers' held-out rows."""
+        ...
+
+
+def train(training: Training, run: str, rank: int, *, board: bool) -> None:
+    """Train on this worker until the last epoch; goes on from Ray Train's last checkpoint.
 
     Args:
-        job: ``settings`` (JSON of TrainSettings), ``stage``, and for the denoiser ``encoder`` (the
-            model folder), ``depth`` (JSON), ``group`` (of mixtures) and ``contexts`` (their group).
+        training: what is trained.
+        run: run directory, which gets NAME_history.jsonl.
+        rank: of this worker; the first one writes.
+        board: whether curves for TensorBoard are written as well.
+
+    Raises:
+        RunError: the loss is no finite number.
     """
     import ray.train
     import ray.train.torch
 
-    settings = TrainSettings.model_validate_json(job["settings"])
-    world = ray.train.get_context()
-    rank, world_size = world.get_world_rank(), world.get_world_size()
-    torch.set_num_threads(settings.threads)
-    torch.manual_seed(settings.seed)  # the same first weights on all workers
-    store = PoseStore.open(settings.store)
-    device = ray.train.torch.get_device()
-    task = _make_task(settings, job, device)
-    excluded = set()
-    if job.get("group"):
-        excluded = set(store.mixture_attributes(job["group"]).get("failed_clips", []))
-    clips = [clip for clip in store.clips("train") if clip.clip not in excluded]
-    loader = make_loader(
-        store, task.fields, clips, task.optimiser.batch_size, task.frames,
-        rank=rank, world_size=world_size, seed=settings.seed,
-        memory_limit_gb=settings.memory_limit_gb,
-    )  # fmt: skip
-    rows = ValidationRows(
-        store,
-        store.clips("validation"),
-        settings.validation_poses,
-        rank,
-        world_size,
-        whole_clips=task.looks_at_neighbours,
-    )
+    settings = training.optimiser
     optimiser = torch.optim.AdamW(
-        task.network.parameters(), lr=1.0, weight_decay=task.optimiser.weight_decay
+        training.network.parameters(), lr=1.0, weight_decay=settings.weight_decay
     )
-    average = AveragedWeights(task.network, task.optimiser.ema_decay)
-    first_epoch = restore_checkpoint(task.network, optimiser, average)
-    network = ray.train.torch.prepare_model(task.network)
-    log = _Log(settings, job["stage"], first_epoch) if rank == 0 else None
-    for epoch in range(first_epoch, task.optimiser.epochs):
+    average = AveragedWeights(training.network, settings.ema_decay)
+    first_epoch = restore_checkpoint(training.network, optimiser, average)
+    network = ray.train.torch.prepare_model(training.network)
+    (name,) = training.name.values()
+    history = History(run, name, first_epoch, board=board) if rank == 0 else None
+    for epoch in range(first_epoch, settings.epochs):
         start = time.monotonic()
-        loss = _run_epoch(task, network, loader, optimiser, average, epoch, rank, settings.seed)
-        sums = _validate(task, rows, average)
+        loss = run_epoch(training, network, optimiser, average, epoch)
+        sums = _validated(training, average)
         count = float(sums.pop("n"))
-        figures = {name: (value / count).tolist() for name, value in sums.items()}
         metrics = {
-            "stage": job["stage"],
+            **training.name,
             "epoch": epoch + 1,
-            "epochs": task.optimiser.epochs,
+            "epochs": settings.epochs,
             "loss": loss,
             "seconds": time.monotonic() - start,
-            "rows": loader.batches_per_epoch * loader.local_batch * world_size,
-            "validation_poses": int(count),
-            **figures,
+            "rows": training.rows_per_epoch,
+            **training.figures({key: value / count for key, value in sums.items()}, int(count)),
         }
-        if log is None:
+        if history is None:
             ray.train.report(metrics)
             continue
-        log.write(metrics)
+        history.write(metrics)
         with tempfile.TemporaryDirectory() as folder:
-            save_checkpoint(Path(folder), task.network, optimiser, average, metrics)
+            save_checkpoint(Path(folder), training.network, optimiser, average, metrics)
             checkpoint = ray.train.Checkpoint.from_directory(folder)
             ray.train.report(metrics, checkpoint=checkpoint)
 
 
-def make_loader(
-    store: PoseStore,
-    fields: Sequence[str],
-    clips: Sequence[Clip],
-    batch_size: int,
-    frames: int,
-    **share: Any,
-) -> BatchLoader | WindowLoader:
-    """Return batches of single rows, or of windows where ``frames`` is above 1."""
-    if frames == 1:
-        return BatchLoader(store, fields, clips, batch_size, **share)
-    return WindowLoader(store, fields, clips, batch_size, frames, **share)
-
-
-def _make_task(settings: TrainSettings, job: dict[str, Any], device: torch.device) -> TrainTask:
-    task: TrainTask
-    if job["stage"] == "encoder":
-        task = EncoderTask(settings)
-    else:
-        encoder, _ = load_encoder(job["encoder"])
-        depth = depth_from_json(job["depth"])
-        task = DenoiserTask(settings, encoder.to(device), depth, job["group"], job["contexts"])
-    task.network.to(device)  # before the optimiser and the averaged weights look at it
-    return task
-
-
-def _run_epoch(
-    task: TrainTask,
+def run_epoch(
+    training: Training,
     network: nn.Module,
-    loader: BatchLoader | WindowLoader,
     optimiser: torch.optim.Optimizer,
     average: AveragedWeights,
     epoch: int,
-    rank: int,
-    seed: int,
 ) -> float:
-    """Train one epoch; returns its mean loss on this worker."""
+    """Train one epoch; returns its mean loss on this worker.
+
+    Raises:
+        RunError: the loss is no finite number.
+    """
+    settings, n_batches = training.optimiser, training.batches_per_epoch
     network.train()
-    # Seeds of the epoch, not of the process: a resumed run sees the same noise and dropout.
-    noise_seed, dropout_seed = row_seeds(seed, np.array([2 * epoch, 2 * epoch + 1]) + 10**6 * rank)
-    generator = torch.Generator().manual_seed(int(noise_seed) & (2**63 - 1))
-    torch.manual_seed(int(dropout_seed) & (2**63 - 1))
-    device = next(task.network.parameters()).device
-    total = torch.zeros((), device=device)
-    for i, cpu_batch in enumerate(loader.epoch(epoch)):
-        batch = {name: value.to(device) for name, value in cpu_batch.items()}
-        step = epoch * loader.batches_per_epoch + i
+    generator = training.generator(epoch)
+    total = torch.zeros((), device=next(training.network.parameters()).device)
+    for i, batch in enumerate(training.batches(epoch, generator)):
+        step = epoch * n_batches + i
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(task.optimiser, step, loader.batches_per_epoch)
-        loss = task.loss(network, batch, generator)
+            group["lr"] = learning_rate(settings, step, n_batches)
+        loss = training.loss(network, batch, generator)
         if not torch.isfinite(loss):
+            (name,) = training.name.values()
             raise RunError(
                 f"The loss is {loss.item()} at step {step} (epoch {epoch + 1}); the weights before "
-                "it are kept in the last checkpoint. Lower *_training.learning_rate in a new run."
+                f"it are kept in the last checkpoint. Lower {name}_training.learning_rate in a new "
+                "run."
             )
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(network.parameters(), task.optimiser.gradient_clip)
+        nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_clip)
         optimiser.step()
-        average.update(task.network)
+        average.update(training.network)
         total += loss.detach()
-    return float(total) / loader.batches_per_epoch
+    return float(total) / n_batches
 
 
 @torch.inference_mode()
-def _validate(task: TrainTask, rows: ValidationRows, average: AveragedWeights) -> dict[str, Tensor]:
+def _validated(training: Training, average: AveragedWeights) -> dict[str, Tensor]:
     """Measure the averaged weights; sums are over all workers."""
-    own = {name: value.clone() for name, value in task.network.state_dict().items()}
-    task.network.load_state_dict(average.values)
-    task.network.eval()
-    sums = task.validate(rows)
-    task.network.load_state_dict(own)
+    network = training.network
+    own = {name: value.clone() for name, value in network.state_dict().items()}
+    network.load_state_dict(average.values)
+    network.eval()
+    sums = training.validate()
+    network.load_state_dict(own)
     if not dist.is_initialized():
         return sums
-    device = next(task.network.parameters()).device  # nccl reduces on GPUs, gloo on CPUs
+    device = next(network.parameters()).device  # nccl reduces on GPUs, gloo on CPUs
     sums = {name: value.to(device) for name, value in sums.items()}
     for value in sums.values():
         dist.all_reduce(value)
     return sums
 
 
-def restore_checkpoint(
-    network: nn.Module, optimiser: torch.optim.Optimizer, average: AveragedWeights
-) -> int:
-    """Take over the last checkpoint if there is one; returns the epoch to start with."""
-    import ray.train
+class History:
+    """A network's epochs: a JSON line each (the driver prints it), curves for TensorBoard."""
 
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None:
-        return 0
-    with checkpoint.as_directory() as name:
-        folder = Path(name)
-        network.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
-        state = json.loads((folder / STATE).read_text())
-        average.restore(safetensors.torch.load_file(folder / AVERAGE), state["average_updates"])
-        optimiser.load_state_dict(torch.load(folder / OPTIMISER, weights_only=True))
-    return int(state["epoch"])
-
-
-def save_checkpoint(
-    folder: Path,
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    average: AveragedWeights,
-    metrics: dict[str, Any],
-) -> None:
-    """Write weights, their average, the optimiser and the epoch into a folder."""
-    # The unwrapped network: its names do not change with the number of workers.
-    weights = {name: value.contiguous() for name, value in network.state_dict().items()}
-    safetensors.torch.save_file(weights, folder / WEIGHTS)
-    safetensors.torch.save_file(
-        {name: value.contiguous() for name, value in average.values.items()}, folder / AVERAGE
-    )
-    torch.save(optimiser.state_dict(), folder / OPTIMISER)
-    state = {**metrics, "average_updates": average.n_updates}
-    (folder / STATE).write_text(json.dumps(state))
-
-
-class _Log:
-    """History of a stage: a JSON line per epoch (the driver prints it), curves for TensorBoard."""
-
-    def __init__(self, settings: TrainSettings, stage: str, first_epoch: int) -> None:
-        self.uri = join(settings.run, f"{stage}_history.jsonl")
+    def __init__(self, run: str, name: str, first_epoch: int, *, board: bool) -> None:
+        self.uri = join(run, f"{name}_history.jsonl")
         kept = read_bytes(self.uri).decode().splitlines() if exists(self.uri) else []
         # Epochs after the checkpoint that training goes on from are done again.
         self.lines = [line for line in kept if json.loads(line)["epoch"] <= first_epoch]
         self.board = None
-        if is_local(settings.run):
+        if board and is_local(run):
             from torch.utils.tensorboard import SummaryWriter
 
-            self.board = SummaryWriter(join(settings.run, "tensorboard", stage))
+            self.board = SummaryWriter(join(run, "tensorboard", name))
 
     def write(self, metrics: dict[str, Any]) -> None:
         """Record one epoch."""
