@@ -65,7 +65,7 @@ def import_gmm(settings: ImportGmmSettings) -> int:
         raise StoreError(f"The store at {settings.store!r} holds no finished clip.")
     gmm = absolute(settings.gmm)
     if settings.name in store.mixture_names():
-        there = store.mixture_attributes(settings.name)
+        there = store.group_attributes("mixtures", settings.name)
         begun = not there.get("complete") and there.get("origin", {}).get("file") == gmm
         if not begun:  # an import that was interrupted is done again
             raise StoreError(
@@ -79,12 +79,14 @@ def import_gmm(settings: ImportGmmSettings) -> int:
     mixture = MixtureGroupSettings(
         name=settings.name, depth=settings.depth, spec=MixtureSpec(n_kernels=n_kernels)
     )
-    attributes = mixture_attributes(mixture, settings.encoder, 0, store, clips)
-    attributes["origin"] = {"file": gmm, "format": "data_2d_h36m_NAME_gmm.npz of DiffPose"}
+    origin = {"file": gmm, "format": "data_2d_h36m_NAME_gmm.npz of DiffPose"}
+    attributes = mixture_attributes(mixture, settings.encoder, 0, store, clips).model_copy(
+        update={"origin": origin}
+    )
     plan = Plan.model_validate(read_json(join(store.uri, "plan.json")))
     for field in mixture_stages.mixture_fields(mixture.spec):
         store.require_array(f"mixtures/{settings.name}", field, plan.n_rows)
-    store.group[f"mixtures/{settings.name}"].attrs.update(attributes)
+    store.group[f"mixtures/{settings.name}"].attrs.update(attributes.fitted_with())
     write = mixture_stages.make_write_fn(store.uri, settings.name)
     progress = Progress("import-gmm", sum(clip.n_rows for clip in clips), "frames")
     rows = 0

@@ -143,7 +143,11 @@ def draw_clip(settings: InspectSettings, store_uri: str, name: str) -> None:
     clip = pictures.find_clip(store, name)
     group = settings.mixtures
     if group is None:
-        complete = [n for n in store.mixture_names() if store.mixture_attributes(n).get("complete")]
+        complete = [
+            n
+            for n in store.mixture_names()
+            if store.group_attributes("mixtures", n).get("complete")
+        ]
         group = complete[0] if complete else None
     out = settings.out or f"clip_{clip.clip[:8]}.png"
     if out.lower().endswith(".mp4"):
@@ -196,7 +200,7 @@ def _describe_split(clips: Sequence[Clip]) -> dict[str, Any]:
 def _describe_mixtures(store: PoseStore, name: str, clips: Sequence[Clip]) -> dict[str, Any]:
     """Summarise one group from up to 4096 rows spread over the clips."""
     attributes = store.mixture_attributes(name)
-    spec = attributes["spec"]
+    spec = attributes.spec
     step = max(len(clips) // 32, 1)
     weights, factors, taken = [], [], 0
     for clip in clips[::step]:
@@ -208,13 +212,13 @@ def _describe_mixtures(store: PoseStore, name: str, clips: Sequence[Clip]) -> di
         taken += clip.n_rows
     heaviest = np.concatenate(weights).max(axis=-1) if weights else np.full(1, np.nan)
     packed = np.concatenate(factors).astype(np.float64) if factors else np.full((1, 1), np.nan)
-    n_values = {"pose": 17, "joint": 1}[spec["scope"]] * 3.0
+    n_values = {"pose": 17, "joint": 1}[spec.scope] * 3.0
     kernel_variance = (packed**2).sum(axis=-1) / n_values
     return {
-        "spec": spec,
-        "depth": attributes["depth"]["kind"],
-        "complete": bool(attributes.get("complete", False)),
-        "failed_clips": len(attributes.get("failed_clips", [])),
+        "spec": spec.model_dump(mode="json"),
+        "depth": attributes.depth_kind,
+        "complete": attributes.complete,
+        "failed_clips": len(attributes.failed_clips),
         "mean_heaviest_weight": float(np.nanmean(heaviest)),
         "mean_kernel_std_mm": float(np.sqrt(np.nanmean(kernel_variance))),
     }

@@ -25,6 +25,7 @@ from diffpose.model.geometry.skeleton import EDGES, JOINT_NAMES, N_JOINTS
 from diffpose.platform.base.errors import StoreError
 from diffpose.platform.base.storage import absolute, is_local, join
 from diffpose.platform.store.clips import Clip, read_clips
+from diffpose.platform.store.groups import ContextAttributes, MixtureAttributes
 from diffpose.platform.store.mapped_array import MappedArray
 
 SCHEMA_VERSION = 1
@@ -262,13 +263,21 @@ class PoseStore:
         found = self.group.get("mixtures")
         return sorted(found.group_keys()) if isinstance(found, zarr.Group) else []
 
-    def mixture_attributes(self, name: str) -> dict[str, Any]:
-        """Return the attributes of a mixture group: its spec, its depth prior, its completeness.
+    def mixture_attributes(self, name: str) -> MixtureAttributes:
+        """Return what a mixture group was fitted with, and how far that went.
+
+        Raises:
+            StoreError: there is no such group, or it was only just begun.
+        """
+        return MixtureAttributes.of(name, self.group_attributes("mixtures", name))
+
+    def context_attributes(self, name: str) -> ContextAttributes:
+        """Return whose contexts a group holds, and which.
 
         Raises:
             StoreError: there is no such group.
         """
-        return self.group_attributes("mixtures", name)
+        return ContextAttributes.model_validate(self.group_attributes("contexts", name))
 
     def group_attributes(self, kind: str, name: str) -> dict[str, Any]:
         """Return the attributes of a named group of ``mixtures`` or ``contexts``.

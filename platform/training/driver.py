@@ -74,20 +74,19 @@ def train_denoiser(settings: TrainSettings, group: str, contexts: str) -> None:
     store = PoseStore.open(settings.store)
     attributes = store.mixture_attributes(group)
     digest = encoder_digest(encoder)
-    if attributes.get("encoder_digest", digest) != digest:
+    if attributes.encoder_digest not in (None, digest):
         raise RunError(
             f"The mixtures {group!r} were fitted with the depth of encoder "
-            f"{attributes['encoder_digest']}, this run's encoder is {digest}. Leave mixtures= out "
+            f"{attributes.encoder_digest}, this run's encoder is {digest}. Leave mixtures= out "
             "to have a group fitted for this encoder."
         )
-    if not (attributes.get("complete") or "train" in attributes.get("complete_splits", [])):
+    if not attributes.holds("train"):
         raise StoreError(
             f"The mixtures {group!r} of {settings.store!r} are not complete. Run stage=mixtures "
             "(the same command) again."
         )
-    needed = "mirrored_complete" if settings.denoiser_training.mirror else "complete"
-    encoded = store.group_attributes("contexts", contexts)
-    if not (encoded.get(needed) or encoded.get("mirrored_complete")):
+    encoded = store.context_attributes(contexts)
+    if not encoded.holds(mirrored=settings.denoiser_training.mirror):
         raise StoreError(
             f"The contexts {contexts!r} of {settings.store!r} are not complete. Run stage=contexts "
             "(the same command) again."
@@ -95,7 +94,7 @@ def train_denoiser(settings: TrainSettings, group: str, contexts: str) -> None:
     job = {
         "stage": "denoiser",
         "encoder": encoder,
-        "depth": attributes["depth"],
+        "depth": attributes.depth,
         "group": group,
         "contexts": contexts,
     }
@@ -104,7 +103,7 @@ def train_denoiser(settings: TrainSettings, group: str, contexts: str) -> None:
         "architecture": settings.denoiser.model_dump(mode="json"),
         "context_width": load_config(encoder, "context_encoder")["architecture"]["width"],
         "encoder_digest": digest,
-        "depth": attributes["depth"],
+        "depth": attributes.depth,
         "mixture_group": group,
         "mixture_spec": settings.mixture.model_dump(mode="json"),
         "sampling": settings.sampling.model_dump(mode="json"),

@@ -40,7 +40,7 @@ def train_worker(job: dict[str, Any]) -> None:
     task = _make_task(settings, job, device)
     excluded = set()
     if job.get("group"):
-        excluded = set(store.mixture_attributes(job["group"]).get("failed_clips", []))
+        excluded = set(store.mixture_attributes(job["group"]).failed_clips)
     clips = [clip for clip in store.clips("train") if clip.clip not in excluded]
     loader = make_loader(
         store, task.fields, clips, task.optimiser.batch_size, task.frames,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from diffpose.model.mixtures.gaussian_mixture import MixtureSpec
 from diffpose.platform.base.storage import absolute, join, read_bytes, write_bytes
 from diffpose.platform.evaluation.fit_uncertainty import recalibrate
 from diffpose.platform.runs.model_files import (
@@ -66,8 +65,8 @@ def _default_group(settings: TrainSettings, encoder: str, store: PoseStore) -> s
     if settings.depth == "histogram":
         if "histogram" not in store.mixture_names():
             return "histogram"
-        made = store.mixture_attributes("histogram").get("spec")  # by preprocess
-        same = made is None or MixtureSpec.model_validate(made) == spec
+        begun = "spec" in store.group_attributes("mixtures", "histogram")  # by preprocess
+        same = not begun or store.mixture_attributes("histogram").spec == spec
         return "histogram" if same else f"histogram-{kind}"
     if not has_model(encoder):
         return "encoder"

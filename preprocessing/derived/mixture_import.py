@@ -16,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from diffpose.model.mixtures.from_2d import depth_variance, lift_kernels
-from diffpose.model.mixtures.gaussian_mixture import GaussianMixture, MixtureSpec
+from diffpose.model.mixtures.gaussian_mixture import GaussianMixture
 from diffpose.platform.base.errors import SourceError
 from diffpose.platform.runs.model_files import depth_from_json
 from diffpose.platform.store.clips import Clip
+from diffpose.platform.store.groups import MixtureAttributes
 from diffpose.platform.store.observations import read_observations
 from diffpose.platform.store.pose_store import PoseStore
 from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS
@@ -119,7 +120,7 @@ def in_pinhole_px(values: NDArray[Any], clip: Clip) -> NDArray[np.float64]:
 
 
 def lifted(
-    store: PoseStore, clip: Clip, values: NDArray[Any], attributes: dict[str, Any]
+    store: PoseStore, clip: Clip, values: NDArray[Any], attributes: MixtureAttributes
 ) -> GaussianMixture:
     """Return the mixtures of a clip in space.
 
@@ -129,8 +130,7 @@ def lifted(
         values: (T, 17, M, 5) of the file, for these rows.
         attributes: of the mixture group: spec, depth prior, bridging pose or encoder.
     """
-    spec = MixtureSpec.model_validate(attributes["spec"])
-    depth = depth_from_json(attributes["depth"])
+    depth = depth_from_json(attributes.depth)
     rows = clip.first_row, clip.first_row + clip.n_rows
     # of the whole clip: an encoder of windows looks at neighbouring frames
     seen = read_observations(store, *rows, heatmaps=False)
@@ -145,7 +145,7 @@ def lifted(
         depth.mean(bridge),
         depth_variance(depth, clip.n_rows),
         seen.detections().translation_mm(bridge),
-        spec,
+        attributes.spec,
     )
 
 
@@ -154,10 +154,10 @@ def span_row(
     span: Span,
     found: dict[str, ViewFrames],
     missing: dict[str, str],
-    attributes: dict[str, Any],
+    attributes: MixtureAttributes,
 ) -> dict[str, Any]:
     """Return a span's mixtures as mixture_stages.make_write_fn takes them."""
-    fields = mixture_fields(MixtureSpec.model_validate(attributes["spec"]))
+    fields = mixture_fields(attributes.spec)
     arrays = {f.name: np.full((span.n_rows, *f.shape), np.nan, dtype=f.dtype) for f in fields}
     for clip in span.clips:
         if clip.clip not in found:

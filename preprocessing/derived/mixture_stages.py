@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from diffpose.model.observations import initial_distribution as hk
 from diffpose.platform.base.storage import write_json
 from diffpose.platform.execution.ray_stages import Row, RowFunction
 from diffpose.platform.runs.model_files import depth_from_json, load_encoder
+from diffpose.platform.store.groups import MixtureAttributes
 from diffpose.platform.store.observations import read_observations
 from diffpose.platform.store.pose_store import Field, PoseStore
 from diffpose.preprocessing.planning.plan import Span
@@ -57,7 +57,7 @@ def make_load_fn(store_uri: str) -> RowFunction:
 
 
 def make_fit_fn(
-    attributes: dict[str, Any], engine: Engine = "auto", device: str = "cpu"
+    attributes: MixtureAttributes, engine: Engine = "auto", device: str = "cpu"
 ) -> RowFunction:
     """Return a function that fits a mixture to every frame of a span.
 
@@ -66,8 +66,8 @@ def make_fit_fn(
         engine: of model.mixture_fit.
         device: where the fits run.
     """
-    spec = MixtureSpec.model_validate(attributes["spec"])
-    depth = depth_from_json(attributes["depth"])
+    spec = attributes.spec
+    depth = depth_from_json(attributes.depth)
     at_once = _FRAMES_AT_ONCE[device]
 
     def fit(row: Row) -> Row:
@@ -81,7 +81,7 @@ def make_fit_fn(
         for i, seen in row["observations"].items():
             clip = span.clips[i]
             seeds = row_seeds(
-                attributes["seed"], clip.first_row + np.arange(clip.n_rows, dtype=np.int64)
+                attributes.seed, clip.first_row + np.arange(clip.n_rows, dtype=np.int64)
             )
             first = clip.first_row - span.first_row
             error = _fault(seen)
@@ -159,15 +159,16 @@ def make_write_fn(store_uri: str, group: str) -> RowFunction:
     return write
 
 
-def bridging_poses(seen: hk.Observations, attributes: dict[str, Any]) -> torch.Tensor:
+def bridging_poses(seen: hk.Observations, attributes: MixtureAttributes) -> torch.Tensor:
     """Return the pose that brings pixels and mm together: the encoder's, or one for all.
 
     ``seen`` is a whole clip: an encoder of windows looks at its neighbouring frames.
     """
-    if attributes["depth"]["kind"] == "histogram":
-        pose = torch.tensor(attributes["bridging_pose_mm"], dtype=torch.float32)
+    if attributes.depth_kind == "histogram":
+        pose = torch.tensor(attributes.bridging_pose_mm, dtype=torch.float32)
         return pose.expand(len(seen), -1, -1)
-    encoder = _encoder(attributes["encoder"])
+    assert attributes.encoder is not None  # goes with this depth
+    encoder = _encoder(attributes.encoder)
     with torch.inference_mode():
         _, pose_mm = encoder.poses_mm(seen.detections().rays)
     return pose_mm

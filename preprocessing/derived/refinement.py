@@ -18,6 +18,7 @@ from diffpose.platform.execution.ray_session import ray_session
 from diffpose.platform.execution.ray_stages import ActorStage, RowFunction, actors_on_gpus
 from diffpose.platform.runs.model_files import encoder_digest, load_config
 from diffpose.platform.store.clips import Clip, Split
+from diffpose.platform.store.groups import MixtureAttributes
 from diffpose.platform.store.pose_store import PoseStore
 from diffpose.preprocessing.derived import context_stages, mixture_stages
 from diffpose.preprocessing.derived.mixture_attributes import mixture_attributes
@@ -57,12 +58,12 @@ def fit_mixtures(
         )
     group = mixture.group
     attributes = mixture_attributes(mixture, encoder_run, seed, store, clips)
-    if "origin" in attributes:  # of diffpose import-gmm: what the file lacks is not made up
-        lacking = dict.fromkeys(attributes["failed_clips"], "not in the imported file")
+    if attributes.origin is not None:  # of diffpose import-gmm: what the file lacks is not made up
+        lacking = dict.fromkeys(attributes.failed_clips, "not in the imported file")
         return Summary(len(clips), lacking, sum(c.n_rows for c in clips if c.clip not in lacking))
     for array in mixture_stages.mixture_fields(mixture.spec):
         store.require_array(f"mixtures/{group}", array, plan.n_rows)
-    store.group[f"mixtures/{group}"].attrs.update(attributes)
+    store.group[f"mixtures/{group}"].attrs.update(attributes.fitted_with())
     log = store.log_uri("mixtures", group)
     wanted = plan.model_copy(
         update={"spans": [s for s in plan.spans if {c.split for c in s.clips} & {*splits}]}
@@ -146,7 +147,7 @@ def _span_rows(plan: Plan, clips: Sequence[Clip], log: str) -> list[dict[str, An
 
 
 def _mixture_stages(
-    store_uri: str, mixture: MixtureGroupSettings, attributes: dict[str, Any]
+    store_uri: str, mixture: MixtureGroupSettings, attributes: MixtureAttributes
 ) -> list[RowFunction | ActorStage]:
     """Return the way from stored heatmaps to stored mixtures."""
     device = "cuda" if mixture.gpus else "cpu"

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from diffpose.model.geometry.camera import project
 from diffpose.model.geometry.skeleton import EDGES, JOINT_NAMES, LEFT, RIGHT
 from diffpose.model.heatmaps.grid import HEIGHT, WIDTH
-from diffpose.model.mixtures.gaussian_mixture import GaussianMixture, MixtureSpec, joint_kernels
+from diffpose.model.mixtures.gaussian_mixture import GaussianMixture, joint_kernels
 from diffpose.platform.base.config import validate
 from diffpose.platform.base.errors import StoreError
 from diffpose.platform.base.storage import write_bytes
@@ -70,7 +70,7 @@ def find_clip(store: PoseStore, name: str) -> Clip:
 def mixture_ellipses(store: PoseStore, group: str, rows: tuple[int, int]) -> Ellipses:
     """Project the mixtures of rows first..stop back into the image (linearised at the means)."""
     attributes = store.mixture_attributes(group)
-    spec = MixtureSpec.model_validate(attributes["spec"])
+    spec = attributes.spec
     seen = read_observations(store, *rows)
     translation = seen.detections().translation_mm(bridging_poses(seen, attributes))
     parts = (

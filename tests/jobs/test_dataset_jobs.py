@@ -17,7 +17,7 @@ from mpi_inf_3dhp_files import valid_frames, write_npz
 from diffpose.jobs import evaluate, export_gmm, import_gmm, preprocess, train
 from diffpose.model.geometry.camera import project
 from diffpose.model.metrics.protocols import H36M_OF_MPI, mpi_figures
-from diffpose.model.mixtures.gaussian_mixture import GaussianMixture, MixtureSpec, joint_kernels
+from diffpose.model.mixtures.gaussian_mixture import GaussianMixture, joint_kernels
 from diffpose.platform.store.observations import read_observations
 from diffpose.platform.store.pose_store import PoseStore
 from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS
@@ -105,8 +105,8 @@ def test_from_files_to_errors_per_action(human36m: Path, tmp_path: Path) -> None
     chosen = [f"store={store}", f"run={run}", "stage=mixtures", "mixtures=theirs"]
     assert train.main([*chosen, "depth=histogram", "mixture.n_kernels=5"]) == 0
     again = PoseStore.open(str(store))
-    assert again.mixture_attributes("theirs")["complete"]
-    spec = MixtureSpec.model_validate(again.mixture_attributes("theirs")["spec"])
+    assert again.mixture_attributes("theirs").complete
+    spec = again.mixture_attributes("theirs").spec
     for clip in clips[::31]:
         written = in_pinhole_px(views[clip.subject][clip.source.split("/")[1]][
             [c.name for c in CAMERAS].index(clip.camera)], clip)  # fmt: skip

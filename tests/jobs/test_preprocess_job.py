@@ -312,4 +312,4 @@ def test_clips_repaired_after_the_mixtures_get_theirs(
     rows = clip.first_row, clip.first_row + clip.n_rows
     assert broken.name in {c.source for c in again.clips()}
     assert np.isfinite(again.read("mixtures/histogram/means_mm", *rows)).all()
-    assert again.mixture_attributes("histogram")["complete"]
+    assert again.mixture_attributes("histogram").complete

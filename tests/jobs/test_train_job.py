@@ -59,7 +59,7 @@ def test_run_directory_is_complete(small_run: str, small_store: str) -> None:
     denoiser, config = load_denoiser(f"{small_run}/denoiser")
     group = config["mixture_group"]
     assert group.startswith("encoder-")
-    assert PoseStore.open(small_store).mixture_attributes(group)["complete"] is True
+    assert PoseStore.open(small_store).mixture_attributes(group).complete
     last = history(small_run, "denoiser")[-1]
     assert config["validation_mpjpe_mm"] == pytest.approx(last["mpjpe_mm"])
     assert all(torch.isfinite(p).all() for p in (*encoder.parameters(), *denoiser.parameters()))
@@ -71,7 +71,7 @@ def test_mixtures_of_other_kinds_have_groups_of_their_own(
     """Preprocess made "histogram"; a recipe that wants another number of kernels takes its own."""
     store = tmp_path / "store"
     shutil.copytree(small_store, store)
-    made = PoseStore.open(str(store)).mixture_attributes("histogram")["spec"]
+    made = PoseStore.open(str(store)).mixture_attributes("histogram").spec.model_dump()
     recipe = {
         **SMALL_NETWORKS, "store": str(store), "run": str(tmp_path / "run"), "encoder": small_run,
         "stage": ["mixtures"], "depth": "histogram",
@@ -83,7 +83,7 @@ def test_mixtures_of_other_kinds_have_groups_of_their_own(
         "histogram", f"histogram-{made['scope']}-{made['covariance']}-1",
     ]  # fmt: skip
     assert all(
-        found.mixture_attributes(name)["complete"]
+        found.mixture_attributes(name).complete
         for name in found.mixture_names() if name.startswith("histogram")
     )  # fmt: skip
 

@@ -19,6 +19,7 @@ from diffpose.model.geometry.skeleton import EDGES, JOINT_NAMES
 from diffpose.model.mixtures.gaussian_mixture import MixtureSpec
 from diffpose.platform.base.errors import StoreError
 from diffpose.platform.store.clips import clip_id, read_clips, write_clips
+from diffpose.platform.store.groups import MixtureAttributes
 from diffpose.platform.store.pose_store import (
     DETECTION_FIELDS,
     LARGEST_SPAN,
@@ -218,9 +219,17 @@ def test_mixture_groups(tmp_path: Path) -> None:
         store.mixture_attributes("encoder")
     for field in mixture_fields(MixtureSpec(n_kernels=2)):
         store.require_array("mixtures/histogram", field, 128)
-    store.group["mixtures/histogram"].attrs["complete"] = True
     assert store.mixture_names() == ["histogram"]
-    assert store.mixture_attributes("histogram") == {"complete": True}
+    with pytest.raises(StoreError, match=r"'histogram' do not say .*\(spec, seed, depth\)"):
+        store.mixture_attributes("histogram")
+    fitted = MixtureAttributes(spec=MixtureSpec(n_kernels=2), seed=3, depth={"kind": "histogram"})
+    store.group["mixtures/histogram"].attrs.update(fitted.fitted_with())
+    assert store.mixture_attributes("histogram") == fitted
+    assert not fitted.holds("train")
+    store.group["mixtures/histogram"].attrs["complete_splits"] = ["train"]
+    half = store.mixture_attributes("histogram")
+    assert half.holds("train")
+    assert not half.holds("test")
     with pytest.raises(StoreError, match=r"\(there are: histogram\).*stage=mixtures"):
         store.mixture_attributes("encoder")
     weights = np.full((64, 17, 2), 0.5, np.float32)
@@ -309,6 +318,7 @@ def test_spans_are_whole_shards_and_shards_whole_chunks(tmp_path: Path, span_row
 WRITER = """
 import sys
 import numpy as np
+from diffpose.platform.store.groups import MixtureAttributes
 from diffpose.platform.store.pose_store import DETECTION_FIELDS, PoseStore
 uri, mine, n_spans = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 store = PoseStore.open(uri, mode="r+")

@@ -13,6 +13,7 @@ from diffpose.model.mixtures.gaussian_mixture import MixtureSpec
 from diffpose.model.observations.initial_distribution import HistogramDepth, Observations
 from diffpose.platform.runs.model_files import depth_to_json
 from diffpose.platform.store.clips import Clip
+from diffpose.platform.store.groups import MixtureAttributes
 from diffpose.preprocessing.derived.mixture_stages import make_fit_fn
 from diffpose.preprocessing.planning.plan import Span
 
@@ -38,12 +39,12 @@ def clip(number: int) -> Clip:
 
 def fitted(observations: list[Observations], engine: Any = "auto", **spec: Any) -> dict[str, Any]:
     poses = np.random.default_rng(9).normal(0, 200, (100, 17, 3))
-    attributes = {
-        "spec": MixtureSpec(**spec).model_dump(mode="json"),
-        "depth": depth_to_json(HistogramDepth.from_poses(poses)),
-        "bridging_pose_mm": poses.mean(axis=0).tolist(),
-        "seed": 0,
-    }
+    attributes = MixtureAttributes(
+        spec=MixtureSpec(**spec),
+        depth=depth_to_json(HistogramDepth.from_poses(poses)),
+        bridging_pose_mm=poses.mean(axis=0).tolist(),
+        seed=0,
+    )
     clips = [clip(i) for i in range(len(observations))]
     span = Span(span=0, first_row=0, n_rows=ROWS * len(clips), clips=clips)
     row = {"span": span.model_dump_json(), "observations": dict(enumerate(observations))}
