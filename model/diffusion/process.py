@@ -13,12 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-Parametrisation = Literal["next_on_grid", "clean_pose"]
+Step = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 def diffuse(h0: Tensor, mu: Tensor, epsilon: Tensor, alpha: Tensor) -> Tensor:
@@ -57,17 +56,19 @@ def reverse_process(
     mu: Tensor,
     alphas: Tensor,
     grid: Sequence[int],
-    parametrisation: Parametrisation,
+    step: Step,
 ) -> list[Tensor]:
     """Walk from h_K to h_0 over the visited steps, deterministically.
 
     Args:
         network: g; called as ``network(h_k, k)``. Returns the next visited h (eq. 8 on the grid)
-            or an estimate of h_0, as ``parametrisation`` says.
+            or an estimate of h_0, as ``step`` takes it.
         start: h_K, drawn from H_K.
-        mu: the mean of the kernel that each hypothesis was drawn from; only ``clean_pose`` uses it.
+        mu: the mean of the kernel that each hypothesis was drawn from, for steps that need it.
         alphas: (K + 1,).
         grid: visited steps from K to 0.
+        step: (h_k, output, mu, alpha_k, alpha at the next visited step) -> h there, of a
+            `diffusion.parametrisation`; the last output is h_0 as it is.
 
     Returns:
         The poses at every visited step, ``start`` first, h_0 last.
@@ -75,11 +76,11 @@ def reverse_process(
     trajectory = [start]
     for k, k_next in pairwise(grid):
         output = network(trajectory[-1], k)
-        if parametrisation == "next_on_grid" or k_next == 0:
+        if k_next == 0:
             trajectory.append(output)
         else:
             alpha, alpha_next = (alphas[i].to(start.dtype) for i in (k, k_next))
-            trajectory.append(towards_clean_pose(trajectory[-1], output, mu, alpha, alpha_next))
+            trajectory.append(step(trajectory[-1], output, mu, alpha, alpha_next))
     return trajectory
 
 

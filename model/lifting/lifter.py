@@ -47,11 +47,7 @@ def denoise_step(
     k: Tensor,
     alpha: Tensor,
 ) -> Tensor:
-    """Apply g once, with the skip that its parametrisation asks for.
-
-    ``next_on_grid``: h_k + change. ``clean_pose``: alpha_k h_k + (1 - alpha_k) context pose +
-    change, which is the context pose at alpha ~ 0 and the identity at alpha ~ 1. ``single_step``:
-    context pose + change.
+    """Apply g once, with the skip that its parametrisation asks for (diffusion/parametrisation).
 
     Args:
         denoiser: g, possibly wrapped for distributed training.
@@ -62,13 +58,10 @@ def denoise_step(
         alpha: alpha_k, (B, 1, 1).
     """
     context_pose = context.pose_mm * POSE_SCALE_PER_MM
-    single_step = config.process == "single_step"
     blend = alpha * h_k + (1.0 - alpha) * context_pose
-    read = blend if config.reads == "blend" and not single_step else h_k
+    read = blend if config.reads == "blend" and config.process != "single_step" else h_k
     change: Tensor = denoiser(read, context.features, context.conditions, k)
-    if single_step:
-        return context_pose + change
-    return (h_k if config.parametrisation == "next_on_grid" else blend) + change
+    return config.predicts.skip(h_k, blend, context_pose) + change
 
 
 def single_step_input(detections: Detections, context: Context) -> Tensor:
@@ -287,7 +280,7 @@ class Lifter:
             step = torch.full((len(h_k),), k, device=h_k.device)
             alpha = self.alphas[k].to(h_k.dtype)
             output = denoise_step(self.denoiser, config, h_k, repeated, step, alpha)
-            if not held_mean or config.parametrisation != "clean_pose":
+            if not held_mean or not config.predicts.estimates_clean_pose:
                 return output
             estimates = output.view(start.shape)
             mean = estimates.mean(dim=1, keepdim=True)
@@ -296,7 +289,7 @@ class Lifter:
 
         trajectory = reverse_process(
             network, start.flatten(0, 1), mu.flatten(0, 1), self.alphas, steps,
-            config.parametrisation,
+            config.predicts.step,
         )  # fmt: skip
         return torch.stack(trajectory).view(len(steps), *start.shape)
 
@@ -320,9 +313,9 @@ class Lifter:
                 ]
             )
             return tau * centred(noise, sampling), torch.zeros_like(noise)
-        clean = self.denoiser.config.parametrisation == "clean_pose"
+        needs_mean = self.denoiser.config.predicts.needs_kernel_mean
         # The mean of a single kernel is that of H_K itself: nothing need be fitted.
-        if sampling.start == "mixture" or (clean and self.mixture_spec.n_kernels > 1):
+        if sampling.start == "mixture" or (needs_mean and self.mixture_spec.n_kernels > 1):
             return self._start_from_mixture(observations, bridge_mm, sampling, seeds)
         draws = hk.draw_poses(observations, bridge_mm, self.depth, n, seeds)
         mean = hk.mean_pose(observations, bridge_mm, self.depth)[:, None]

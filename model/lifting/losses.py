@@ -70,7 +70,6 @@ def denoiser_loss(
         steps = torch.tensor(grid)
         k, k_next = steps[place].to(h0.device), steps[place + 1].to(h0.device)
         h_k = diffuse(h0, mu, epsilon, step_alpha(alphas, k))
-        next_on_grid = config.parametrisation == "next_on_grid"
-        target = diffuse(h0, mu, epsilon, step_alpha(alphas, k_next)) if next_on_grid else h0
+        target = config.predicts.target(h0, mu, epsilon, step_alpha(alphas, k_next))
     output = denoise_step(denoiser, config, h_k, context, k, step_alpha(alphas, k))
     return F.mse_loss(output, target)

@@ -13,7 +13,12 @@ import torch
 from pydantic import BaseModel, Field, model_validator
 from torch import Tensor, nn
 
-from diffpose.model.diffusion.process import Parametrisation
+from diffpose.model.diffusion.parametrisation import (
+    PARAMETRISATIONS,
+    SINGLE_STEP,
+    Parametrisation,
+    ParametrisationName,
+)
 from diffpose.model.diffusion.schedule import ScheduleName, Spacing, step_grid
 from diffpose.model.networks.graph_layers import GraphAttentionBlock, GraphConvolution, check_joints
 from diffpose.model.observations.detections import N_CONDITION_VALUES
@@ -27,7 +32,7 @@ class DenoiserConfig(BaseModel, frozen=True, extra="forbid"):
         description="mixture: DiffPose, eq. 7 towards the fitted mixture; gaussian: plain DDPM "
         "noise (the paper's Stand-Diff); single_step: no diffusion (the paper's Baseline A)",
     )
-    parametrisation: Parametrisation = Field(
+    parametrisation: ParametrisationName = Field(
         "next_on_grid",
         description="next_on_grid: g predicts the next visited h (eq. 8 on the DDIM grid); "
         "clean_pose: g predicts h_0",
@@ -68,6 +73,13 @@ class DenoiserConfig(BaseModel, frozen=True, extra="forbid"):
                 "visit at most as many steps as there are"
             )
         return self
+
+    @property
+    def predicts(self) -> Parametrisation:
+        """What g's output is, and what is done with it."""
+        if self.process == "single_step":
+            return SINGLE_STEP
+        return PARAMETRISATIONS[self.parametrisation]
 
     @property
     def grid(self) -> tuple[int, ...]:

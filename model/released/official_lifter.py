@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, model_validator
 from torch import Tensor
 
+from diffpose.model.diffusion.parametrisation import PARAMETRISATIONS
 from diffpose.model.diffusion.process import reverse_process
 from diffpose.model.diffusion.schedule import linear_alphas
 from diffpose.model.geometry.lens import Lens
@@ -283,7 +284,8 @@ def walk_back(
         return found
 
     mean = torch.zeros_like(start)
-    return torch.stack(reverse_process(clean, start, mean, alphas, grid, "clean_pose"))
+    step = PARAMETRISATIONS["clean_pose"].step
+    return torch.stack(reverse_process(clean, start, mean, alphas, grid, step))
 
 
 def screen_coordinates(rays: Tensor, camera: Tensor, cameras: Sequence[OfficialCamera]) -> Tensor:

@@ -84,7 +84,7 @@ class TrainSettings(Settings):
     @model_validator(mode="after")
     def _held_mean_has_estimates(self) -> TrainSettings:
         walks = self.denoiser.process != "single_step"
-        if self.sampling.held_mean and walks and self.denoiser.parametrisation != "clean_pose":
+        if self.sampling.held_mean and walks and not self.denoiser.predicts.estimates_clean_pose:
             raise ValueError(
                 "sampling.held_mean holds the mean of estimates of h_0, which only "
                 "denoiser.parametrisation=clean_pose makes; leave it out"

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from diffpose.model.diffusion.parametrisation import PARAMETRISATIONS
 from diffpose.model.diffusion.process import (
     diffuse,
     diffuse_one_step,
@@ -197,7 +198,9 @@ def path(name: ScheduleName) -> tuple[Tensor, Tensor, Tensor, Tensor, list[Tenso
 def test_ddim_with_the_true_pose_walks_back_along_eq_7(name: ScheduleName, n_visited: int) -> None:
     h0, mu, _, alphas, h = path(name)
     grid = step_grid(50, n_visited)
-    trajectory = reverse_process(lambda h_k, k: h0, h[50], mu, alphas, grid, "clean_pose")
+    trajectory = reverse_process(
+        lambda h_k, k: h0, h[50], mu, alphas, grid, PARAMETRISATIONS["clean_pose"].step
+    )
     assert len(trajectory) == len(grid)
     for k, pose in zip(grid, trajectory, strict=True):
         torch.testing.assert_close(pose, h[k], atol=1e-4, rtol=0)
@@ -233,7 +236,9 @@ def test_next_on_grid_takes_the_networks_word_and_passes_it_the_visited_steps() 
         asked.append(k)
         return h[following[k]]
 
-    trajectory = reverse_process(exact, h[50], torch.zeros(()), alphas, grid, "next_on_grid")
+    trajectory = reverse_process(
+        exact, h[50], torch.zeros(()), alphas, grid, PARAMETRISATIONS["next_on_grid"].step
+    )
     assert asked == [50, 40, 30, 20, 10]
     assert len(trajectory) == 6
     torch.testing.assert_close(trajectory[-1], h0, atol=1e-4, rtol=0)
