@@ -27,7 +27,8 @@ from diffpose.platform.base.storage import absolute, exists, join, read_json
 from diffpose.platform.execution.ray_session import ray_session
 from diffpose.platform.execution.ray_stages import run_stages
 from diffpose.platform.prediction.predict import file_names, make_predict_fn, people_of
-from diffpose.platform.runs.model_files import answer_digests, load_to_sample
+from diffpose.platform.runs.load import load_to_sample
+from diffpose.platform.runs.model_files import answer_digests
 from diffpose.platform.store.pose_store import PoseStore
 from diffpose.platform.workflows.preprocess import print_summary, with_absolute_uris
 from diffpose.preprocessing.detectors.bundled import BundledSettings

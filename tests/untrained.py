@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffpose.model.lifting.lifter import Lifter
+from diffpose.model.lifting.lifter import DiffusionLifter
 from diffpose.model.mixtures.gaussian_mixture import MixtureSpec
 from diffpose.model.networks.denoiser import Denoiser, DenoiserConfig
 from diffpose.model.networks.graformer import Graformer, GraformerConfig
@@ -34,7 +34,7 @@ def person() -> Tensor:
     return pose - pose[:1]
 
 
-def make_lifter(**changes: Any) -> Lifter:
+def make_lifter(**changes: Any) -> DiffusionLifter:
     torch.manual_seed(0)
     encoder = NearPerson(GraformerConfig(width=16, n_blocks=1, n_heads=2))
     denoiser = Denoiser(DenoiserConfig(width=16, n_blocks=1, n_heads=2, **changes), 16)
@@ -42,7 +42,7 @@ def make_lifter(**changes: Any) -> Lifter:
         for parameter in (*encoder.parameters(), *denoiser.parameters()):
             parameter.add_(0.05 * torch.randn(parameter.shape))
     spec = MixtureSpec(n_kernels=2, n_draws=200, max_iterations=20)
-    return Lifter(encoder, denoiser, EncoderDepth(torch.full((17,), 60.0)), spec)
+    return DiffusionLifter(encoder, denoiser, EncoderDepth(torch.full((17,), 60.0)), spec)
 
 
 @lru_cache

@@ -9,7 +9,6 @@ the camera frame (x right, y down, z forward).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from diffpose.model.diffusion.process import reverse_process
 from diffpose.model.diffusion.schedule import cumulative_alphas
 from diffpose.model.geometry.camera import back_project
 from diffpose.model.geometry.skeleton import ROOT
-from diffpose.model.lifting.map_refinement import refine
+from diffpose.model.lifting.interface import FRAMES_PER_PASS, View, refined_as_asked
 from diffpose.model.lifting.prediction import Lifted
 from diffpose.model.lifting.sampling import SamplingSettings, centred
 from diffpose.model.mixture_fitting.fit import fit_mixtures
@@ -32,10 +31,6 @@ from diffpose.model.observations import initial_distribution as hk
 from diffpose.model.observations.detections import POSE_SCALE_PER_MM, Detections, mirrored_poses
 from diffpose.model.observations.initial_distribution import DepthPrior, Observations
 
-# Detections and what the context encoder makes of them.
-View: TypeAlias = tuple[Detections, Context]
-# Activations of more leave a processor's cache; with many hypotheses they would fill the memory.
-FRAMES_PER_PASS = 128
 HYPOTHESES_PER_PASS = 5 * FRAMES_PER_PASS
 
 
@@ -71,8 +66,10 @@ def single_step_input(detections: Detections, context: Context) -> Tensor:
     return pose * POSE_SCALE_PER_MM
 
 
-class Lifter:
-    """A context encoder and a denoiser, ready to answer."""
+class DiffusionLifter:
+    """A context encoder and a denoiser, ready to answer (`lifting.interface.Lifter`)."""
+
+    runs_on: tuple[str, ...] = ("cpu", "cuda")
 
     def __init__(
         self,
@@ -99,7 +96,7 @@ class Lifter:
         self.alphas = cumulative_alphas(config.schedule, config.n_steps)
         self.grid = config.grid
 
-    def to(self, device: torch.device) -> Lifter:
+    def to(self, device: torch.device) -> DiffusionLifter:
         """Move the networks; H_K is drawn on the CPU and answers are arrays, wherever they are."""
         self.encoder.to(device)
         self.denoiser.to(device)
@@ -174,22 +171,7 @@ class Lifter:
         Raises:
             ValueError: the run's errors on known poses were not measured.
         """
-        if sampling.refine == "none":
-            return lifted
-        if self.errors_mm2 is None:
-            raise ValueError(
-                f"refine={sampling.refine} needs the errors of this run on known poses, which its "
-                "recalibration holds (diffpose train fits it after the denoiser). Take refine=none."
-            )
-        whole = lengths if lengths is not None else [len(lifted.pose_mm)]
-        pose_mm, root_mm = refine(
-            lifted.pose_mm,
-            lifted.root_mm,
-            detections.to(torch.device("cpu")),
-            self.errors_mm2,
-            whole if sampling.refine == "clip" else None,
-        )
-        return lifted.moved(pose_mm, root_mm)
+        return refined_as_asked(lifted, detections, sampling, self.errors_mm2, lengths)
 
     @torch.inference_mode()
     def views(

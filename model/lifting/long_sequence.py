@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from diffpose.model.lifting.lifter import Lifter
+from diffpose.model.lifting.interface import Lifter
 from diffpose.model.lifting.prediction import Lifted
 from diffpose.model.lifting.sampling import SamplingSettings, unrefined
 from diffpose.model.observations.initial_distribution import Observations

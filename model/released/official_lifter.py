@@ -26,7 +26,7 @@ from diffpose.model.diffusion.process import reverse_process
 from diffpose.model.diffusion.schedule import linear_alphas
 from diffpose.model.geometry.lens import Lens
 from diffpose.model.geometry.skeleton import MIRROR, ROOT
-from diffpose.model.lifting.lifter import FRAMES_PER_PASS, Lifter, View
+from diffpose.model.lifting.interface import FRAMES_PER_PASS, View, refined_as_asked
 from diffpose.model.lifting.prediction import Lifted
 from diffpose.model.lifting.sampling import SamplingSettings
 from diffpose.model.networks.context import Context
@@ -127,8 +127,10 @@ def window_context(encoder: Mixste) -> ContextPoses:
     return poses
 
 
-class OfficialLifter(Lifter):
-    """The released networks, ready to answer; what Lifter answers, with N = 1."""
+class OfficialLifter:
+    """The released networks, ready to answer with N = 1 (`lifting.interface.Lifter`)."""
+
+    runs_on: tuple[str, ...] = ("cpu",)
 
     def __init__(
         self, context: ContextPoses, denoiser: ChebyshevGcn, process: OfficialProcess
@@ -152,8 +154,8 @@ class OfficialLifter(Lifter):
         self.network = denoiser.eval().folded()
         self.process = process
         self.alphas = process.alphas()
-        self.errors_mm2 = None
-        self.grid = (*process.visited, 0)
+        self.errors_mm2: NDArray[np.float64] | None = None
+        self.grid: tuple[int, ...] = (*process.visited, 0)
 
     def to(self, device: torch.device) -> OfficialLifter:
         """Stay on the CPU.
@@ -236,6 +238,16 @@ class OfficialLifter(Lifter):
         camera = torch.from_numpy(observations.camera)
         screen = screen_coordinates(detections.rays, camera, self.process.cameras)
         return [(detections, self._context(screen, detections, lengths))]
+
+    def refined(
+        self,
+        lifted: Lifted,
+        detections: Detections,
+        sampling: SamplingSettings,
+        lengths: Sequence[int] | None = None,
+    ) -> Lifted:
+        """Move answers as ``sampling.refine`` says: see lifting.interface.refined_as_asked."""
+        return refined_as_asked(lifted, detections, sampling, self.errors_mm2, lengths)
 
     def walk(self, start: Tensor) -> Tensor:
         """Walk states (B, 17, 5) back; returns the states at every visited step, start first."""

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffpose.model.lifting.lifter import Lifter, row_seeds
+from diffpose.model.lifting.interface import Lifter
+from diffpose.model.lifting.lifter import row_seeds
 from diffpose.model.lifting.prediction import Lifted
 from diffpose.model.lifting.sampling import SamplingSettings
 from diffpose.model.metrics.pose_errors import align, joint_errors
 from diffpose.model.metrics.protocols import mpjve, n_mpjpe
-from diffpose.model.released.official_lifter import OfficialLifter
 from diffpose.model.uncertainty.covariances import MOVING
 from diffpose.platform.base.errors import RunError, StoreError
 from diffpose.platform.base.progress import Progress
@@ -39,7 +39,8 @@ from diffpose.platform.evaluation.uncertainty_figures import (
 )
 from diffpose.platform.execution.ray_session import ray_session
 from diffpose.platform.execution.ray_stages import ActorStage, actors_on_gpus, run_stages
-from diffpose.platform.runs.model_files import answer_digests, load_to_sample
+from diffpose.platform.runs.load import load_to_sample
+from diffpose.platform.runs.model_files import answer_digests
 from diffpose.platform.runs.uncertainty_file import Recalibration, load_recalibration
 from diffpose.platform.store.clips import Clip
 from diffpose.platform.store.observations import read_observations
@@ -191,7 +192,7 @@ def evaluate_runs(
         )
     # a missing run is said at once, not by a worker's death
     lifters = load_lifters(runs, overrides)
-    imported = [name for name, (own, _) in lifters.items() if isinstance(own, OfficialLifter)]
+    imported = [name for name, (own, _) in lifters.items() if "cuda" not in own.runs_on]
     if gpus and imported:
         raise RunError(f"Imported runs lift on CPUs; leave gpus= out for {', '.join(imported)}.")
     sampling = {name: chosen.model_dump() for name, (_, chosen) in lifters.items()}

@@ -26,7 +26,7 @@ from diffpose.model.uncertainty.covariances import (
 from diffpose.model.uncertainty.recalibration import MIN_POSES, fit_ellipsoids
 from diffpose.platform.evaluation.evaluate import Evaluation, evaluate_runs
 from diffpose.platform.evaluation.results import CONTEXT
-from diffpose.platform.runs.model_files import load_lifter
+from diffpose.platform.runs.load import load_run
 from diffpose.platform.runs.uncertainty_file import (
     Recalibration,
     load_recalibration,
@@ -57,7 +57,7 @@ def recalibrate(
     Returns:
         Whether there is one now: too few poses fit none.
     """
-    sampling = SamplingSettings.model_validate(load_lifter(run)[2]["sampling"])
+    sampling = SamplingSettings.model_validate(load_run(run).config["sampling"])
     found = load_recalibration(run)
     if found is not None and found.sampling == sampling and not again:
         return True

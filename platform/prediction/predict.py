@@ -14,12 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from diffpose.model.geometry.skeleton import EDGES, JOINT_NAMES
-from diffpose.model.lifting.lifter import Lifter, row_seeds
+from diffpose.model.lifting.interface import Lifter
+from diffpose.model.lifting.lifter import row_seeds
 from diffpose.model.lifting.long_sequence import lift_in_parts
 from diffpose.model.lifting.sampling import SamplingSettings
 from diffpose.model.observations.initial_distribution import Observations
 from diffpose.platform.base.storage import join, write_bytes, write_json
-from diffpose.platform.runs.model_files import load_to_sample
+from diffpose.platform.runs.load import load_to_sample
 from diffpose.platform.runs.uncertainty_file import (
     Predicted,
     load_recalibration,

@@ -19,7 +19,7 @@ from diffpose.platform.base.storage import exists, join, read_bytes, write_bytes
 from diffpose.platform.evaluation.evaluate import Evaluation, load_lifters
 from diffpose.platform.evaluation.results import CONTEXT
 from diffpose.platform.reports.report import Case, Curve, MethodResult, Report, render_html
-from diffpose.platform.runs.model_files import load_lifter
+from diffpose.platform.runs.load import load_run
 from diffpose.platform.store.observations import read_observations
 from diffpose.platform.store.pose_store import PoseStore
 
@@ -95,14 +95,14 @@ def _method(name: str, part: dict[str, Any], note: str) -> MethodResult:
 
 
 def _note(run_uri: str) -> str:
-    _, sampling, config = load_lifter(run_uri)
-    architecture = config["architecture"]
+    run = load_run(run_uri)
+    architecture = run.config["architecture"]
     if architecture["process"] == "single_step":
         return f"one step, condition: {architecture['condition']}"
     return (
         f"{architecture['process']}, {architecture['parametrisation']}, condition: "
         f"{architecture['condition']}, K={architecture['n_steps']}, "
-        f"{architecture['n_visited_steps']} steps, N={sampling.n_hypotheses}"
+        f"{architecture['n_visited_steps']} steps, N={run.sampling.n_hypotheses}"
     )
 
 

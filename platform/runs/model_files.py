@@ -20,9 +20,6 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 import diffpose
-from diffpose.model.lifting.lifter import Lifter
-from diffpose.model.lifting.sampling import SamplingSettings, unrefined
-from diffpose.model.mixtures.gaussian_mixture import MixtureSpec
 from diffpose.model.networks.denoiser import Denoiser, DenoiserConfig
 from diffpose.model.networks.encoders import (
     ContextEncoder,
@@ -34,7 +31,6 @@ from diffpose.model.observations.initial_distribution import (
     EncoderDepth,
     HistogramDepth,
 )
-from diffpose.platform.base.config import validate
 from diffpose.platform.base.errors import RunError
 from diffpose.platform.base.storage import (
     exists,
@@ -174,76 +170,6 @@ def depth_from_json(value: dict[str, Any]) -> DepthPrior:
         torch.tensor(value["edges_mm"], dtype=torch.float64),
         torch.tensor(value["counts"], dtype=torch.float64),
     )
-
-
-def load_lifter(run_uri: str) -> tuple[Lifter, SamplingSettings, dict[str, Any]]:
-    """Load a whole run: encoder, denoiser, depth prior, errors on known poses.
-
-    Returns:
-        The lifter, its sampling settings, and the denoiser's config. A run that refines but whose
-        errors could not be measured (too few known poses) does not refine.
-
-    Raises:
-        RunError: a part is missing, damaged, or encoder and denoiser do not belong together.
-    """
-    if _is_official(join(run_uri, "denoiser")):
-        from diffpose.platform.runs.official_run import load_official  # which imports this module
-
-        loaded: tuple[Lifter, SamplingSettings, dict[str, Any]] = load_official(run_uri)
-    else:
-        loaded = _load_own(run_uri)
-    recalibration = load_recalibration(run_uri)
-    lifter, sampling, config = loaded
-    if recalibration is None:
-        return lifter, unrefined(sampling), config
-    lifter.errors_mm2 = recalibration.errors_mm2
-    return lifter, sampling, config
-
-
-def load_to_sample(run_uri: str, overrides: dict[str, Any]) -> tuple[Lifter, SamplingSettings]:
-    """Load a whole run and its sampling settings, some of them replaced.
-
-    Raises:
-        RunError: see load_lifter; or it shall refine and its errors were never measured.
-        ConfigError: the settings do not go together.
-    """
-    lifter, sampling, _ = load_lifter(run_uri)
-    chosen = validate(SamplingSettings, {**sampling.model_dump(), **overrides})
-    if chosen.refine != "none" and lifter.errors_mm2 is None:
-        raise RunError(
-            f"refine={chosen.refine} needs the errors of {run_uri!r} on known poses, which nobody "
-            "has measured: diffpose recalibrate run=RUN store=STORE does. Or take refine=none."
-        )
-    return lifter, chosen
-
-
-def _load_own(run_uri: str) -> tuple[Lifter, SamplingSettings, dict[str, Any]]:
-    encoder, _ = load_encoder(join(run_uri, "encoder"))
-    denoiser, config = load_denoiser(join(run_uri, "denoiser"))
-    digest = encoder_digest(join(run_uri, "encoder"))
-    if config["encoder_digest"] != digest:
-        raise RunError(
-            f"The denoiser of {run_uri!r} was trained with encoder {config['encoder_digest']}, but "
-            f"the encoder beside it is {digest}. Train the denoiser again (stage=denoiser in a "
-            "new run directory)."
-        )
-    lifter = Lifter(
-        encoder,
-        denoiser,
-        depth_from_json(config["depth"]),
-        MixtureSpec.model_validate(config["mixture_spec"]),
-    )
-    return lifter, SamplingSettings.model_validate(config["sampling"]), config
-
-
-def _is_official(uri: str) -> bool:
-    """Tell whether a denoiser is an imported one; what cannot be read is explained elsewhere."""
-    try:
-        return has_model(uri) and str(read_json(join(uri, CONFIG)).get("kind")).startswith(
-            "official"
-        )
-    except (ValueError, AttributeError):
-        return False
 
 
 def load_weights(module: torch.nn.Module, uri: str) -> None:

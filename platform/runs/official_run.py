@@ -77,7 +77,7 @@ def save_official(
 
 
 def load_official(run_uri: str) -> tuple[OfficialLifter, SamplingSettings, dict[str, Any]]:
-    """Load what save_official wrote; see checkpoint.load_lifter.
+    """Load what save_official wrote; see load.load_run.
 
     Raises:
         RunError: a part is missing, damaged, or the two networks do not belong together.

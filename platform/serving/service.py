@@ -24,10 +24,9 @@ from diffpose.model.lifting.long_sequence import lift_in_parts
 from diffpose.model.lifting.prediction import Lifted
 from diffpose.model.lifting.sampling import Refine, SamplingSettings
 from diffpose.model.observations.initial_distribution import Observations
-from diffpose.platform.runs.model_files import load_lifter
+from diffpose.platform.runs.load import load_run
 from diffpose.platform.runs.uncertainty_file import (
     Predicted,
-    load_recalibration,
     predict_uncertainty,
 )
 from diffpose.platform.serving.schema import LiftRequest, LiftResponse
@@ -94,9 +93,9 @@ class PoseModel:
 
     def __init__(self, run_uri: str) -> None:
         self.run = run_uri
-        self.lifter, self.sampling, config = load_lifter(run_uri)
-        self.sigma_cells = np.array(config["typical_sigma_cells"])
-        self.recalibration = load_recalibration(run_uri)
+        run = load_run(run_uri)
+        self.lifter, self.sampling, self.recalibration = run.lifter, run.sampling, run.recalibration
+        self.sigma_cells = np.array(run.config["typical_sigma_cells"])
 
     def answer(self, questions: list[Question]) -> list[Answer | Refusal]:
         """Lift short questions together where their sampling is the same, long ones in pieces.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from diffpose.model.diffusion.schedule import cumulative_alphas
-from diffpose.model.lifting.lifter import Lifter, row_seeds
+from diffpose.model.lifting.lifter import DiffusionLifter, row_seeds
 from diffpose.model.lifting.losses import denoiser_loss, encoder_loss
 from diffpose.model.lifting.sampling import unrefined
 from diffpose.model.mixtures.gaussian_mixture import GaussianMixture, sample
@@ -249,7 +249,7 @@ class DenoiserTask:
 
     def validate(self, rows: ValidationRows) -> dict[str, Tensor]:
         """Sum up the errors of the lifted poses, and of the encoder's for comparison."""
-        lifter = Lifter(self.encoder, self.network, self.depth, self.settings.mixture)
+        lifter = DiffusionLifter(self.encoder, self.network, self.depth, self.settings.mixture)
         seeds = row_seeds(self.settings.seed, rows.rows)
         lifted = lifter.lift(
             rows.observations, unrefined(self.settings.sampling), seeds, rows.lengths

@@ -15,7 +15,7 @@ from diffpose.platform.base.config import Settings
 from diffpose.platform.base.errors import ConfigError, RunError
 from diffpose.platform.base.storage import absolute
 from diffpose.platform.execution.ray_session import ray_session
-from diffpose.platform.runs.model_files import load_to_sample
+from diffpose.platform.runs.load import load_to_sample
 
 
 class ServeSettings(Settings):

@@ -14,7 +14,7 @@ from diffpose.platform.ablation.settings import AblationSettings
 from diffpose.platform.base.config import validate
 from diffpose.platform.base.errors import RunError
 from diffpose.platform.evaluation.results import CONTEXT
-from diffpose.platform.runs.model_files import load_lifter
+from diffpose.platform.runs.load import load_run
 from diffpose.platform.store.observations import read_observations
 from diffpose.platform.store.pose_store import PoseStore
 from diffpose.platform.workflows.ablate import ablate
@@ -82,7 +82,8 @@ def test_an_ablation_from_motion_to_tables(
 
     # the same figure without Ray: windows run over each clip alone
     store = PoseStore.open(str(tmp_path / "store"))
-    lifter, sampling, _ = load_lifter(str(tmp_path / "video" / "seed_3" / "default"))
+    loaded = load_run(str(tmp_path / "video" / "seed_3" / "default"))
+    lifter, sampling = loaded.lifter, loaded.sampling
     errors = []
     for clip in store.clips("test"):
         rows = np.arange(clip.first_row, clip.first_row + clip.n_rows)

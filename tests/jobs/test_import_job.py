@@ -14,7 +14,8 @@ from diffpose.jobs import evaluate, import_checkpoint, recalibrate
 from diffpose.model.observations.initial_distribution import Observations
 from diffpose.model.released.official_lifter import OfficialLifter
 from diffpose.platform.base.errors import RunError
-from diffpose.platform.runs.model_files import load_lifter, weights_digest
+from diffpose.platform.runs.load import load_run
+from diffpose.platform.runs.model_files import weights_digest
 
 
 @pytest.fixture
@@ -34,7 +35,8 @@ def standing(frames: int) -> Observations:
 
 
 def lifted(run: str) -> np.ndarray:
-    lifter, sampling, _ = load_lifter(run)
+    loaded = load_run(run)
+    lifter, sampling = loaded.lifter, loaded.sampling
     poses = lifter.lift(standing(3), sampling, np.zeros(3, np.uint64)).pose_mm
     assert np.isfinite(poses).all()
     assert not poses[:, 0].any()
@@ -47,7 +49,8 @@ def test_frames(files: tuple[str, str, str], tmp_path: Path, capsys) -> None:
     words = [f"context={pose}", f"denoiser={diff}"]
     assert import_checkpoint.main([*words, f"run={run}"]) == 0
     assert "gcn_xyz_cpn.pth" in capsys.readouterr().out
-    lifter, sampling, config = load_lifter(run)
+    loaded = load_run(run)
+    lifter, sampling, config = loaded.lifter, loaded.sampling, loaded.config
     assert isinstance(lifter, OfficialLifter)
     assert sampling.n_hypotheses == 1
     assert lifter.grid == (13, 1, 0)
@@ -70,7 +73,7 @@ def test_windows(files: tuple[str, str, str], tmp_path: Path) -> None:
     run = str(tmp_path / "run")
     words = [f"context={encoder}", f"denoiser={diff}", f"run={run}", "context_heads=4"]
     assert import_checkpoint.main(words) == 0
-    lifter = load_lifter(run)[0]
+    lifter = load_run(run).lifter
     assert isinstance(lifter, OfficialLifter)
     assert lifter.grid == (1, 0)
     assert lifter.process.mirror_context
@@ -98,7 +101,7 @@ def test_parts_of_two_imports_do_not_mix(files: tuple[str, str, str], tmp_path: 
         (tmp_path / "b" / "encoder" / "weights.safetensors").read_bytes()
     )
     with pytest.raises(RunError, match="not imported together"):
-        load_lifter(str(tmp_path / "a"))
+        load_run(str(tmp_path / "a"))
 
 
 def test_damaged_configs_are_explained(files: tuple[str, str, str], tmp_path: Path) -> None:
@@ -111,7 +114,7 @@ def test_damaged_configs_are_explained(files: tuple[str, str, str], tmp_path: Pa
     del content["official"]["cameras"]
     config.write_text(json.dumps(content))
     with pytest.raises(RunError, match="Import it again"):
-        load_lifter(str(run))
+        load_run(str(run))
 
 
 @pytest.mark.cluster

@@ -27,7 +27,8 @@ from diffpose.platform.base.config import validate
 from diffpose.platform.base.errors import RunError, StoreError
 from diffpose.platform.evaluation.evaluate import evaluate_runs
 from diffpose.platform.evaluation.fit_uncertainty import refined_by_others
-from diffpose.platform.runs.model_files import load_denoiser, load_encoder, load_lifter
+from diffpose.platform.runs.load import load_run
+from diffpose.platform.runs.model_files import load_denoiser, load_encoder
 from diffpose.platform.runs.uncertainty_file import load_recalibration, predict_uncertainty
 from diffpose.platform.store.clips import read_clips, write_clips
 from diffpose.platform.store.observations import read_observations
@@ -247,7 +248,8 @@ def test_evaluation_is_repeatable_and_right(
 
     # the same number without Ray, clip by clip
     store = PoseStore.open(small_store)
-    lifter, sampling, _ = load_lifter(small_run)
+    loaded = load_run(small_run)
+    lifter, sampling = loaded.lifter, loaded.sampling
     errors, context_errors, energies, best, inside = [], [], [], [], []
     recalibration = load_recalibration(small_run)
     assert recalibration is not None

@@ -15,7 +15,7 @@ from untrained import CAMERA, B, make_lifter, observations, seeds
 
 from diffpose.model.geometry.skeleton import MIRROR
 from diffpose.model.lifting import lifter as lifter_module
-from diffpose.model.lifting.lifter import Lifter, row_seeds
+from diffpose.model.lifting.lifter import DiffusionLifter, row_seeds
 from diffpose.model.lifting.long_sequence import lift_in_parts
 from diffpose.model.lifting.map_refinement import N_VALUES
 from diffpose.model.lifting.prediction import Lifted
@@ -295,7 +295,7 @@ def test_windows_see_their_own_sequence_alone() -> None:
         encoder.exit.weight.mul_(0.1)
     denoiser = Denoiser(DenoiserConfig(width=16, n_blocks=1, n_heads=2), 16)
     spec = MixtureSpec(n_kernels=2, n_draws=200, max_iterations=20)
-    lifter = Lifter(encoder, denoiser, EncoderDepth(torch.full((17,), 60.0)), spec)
+    lifter = DiffusionLifter(encoder, denoiser, EncoderDepth(torch.full((17,), 60.0)), spec)
     seen, settings = observations(), SamplingSettings(n_hypotheses=2)
     together = lifter.lift(seen, settings, seeds(), lengths=[2, 3])
     apart = [

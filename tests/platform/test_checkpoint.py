@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import diffpose
+from diffpose.model.lifting.lifter import DiffusionLifter
 from diffpose.model.lifting.sampling import SamplingSettings
 from diffpose.model.mixtures.gaussian_mixture import MixtureSpec
 from diffpose.model.networks.denoiser import Denoiser, DenoiserConfig
@@ -18,6 +19,7 @@ from diffpose.model.observations.initial_distribution import EncoderDepth, Histo
 from diffpose.platform.base.errors import RunError
 from diffpose.platform.base.storage import join, read_json, write_json
 from diffpose.platform.runs import model_files as cp
+from diffpose.platform.runs.load import load_run
 
 ENCODER = GraformerConfig(width=8, n_blocks=1, n_heads=2, dropout=0.5)
 DENOISER = DenoiserConfig(width=8, n_blocks=1, n_heads=2, n_steps=10, dropout=0.5)
@@ -94,7 +96,9 @@ def test_denoiser_round_trip(run: str) -> None:
 
 
 def test_the_whole_run(run: str) -> None:
-    lifter, sampling, config = cp.load_lifter(run)
+    loaded = load_run(run)
+    lifter, sampling, config = loaded.lifter, loaded.sampling, loaded.config
+    assert isinstance(lifter, DiffusionLifter)
     assert sampling.n_hypotheses == 7
     assert config["kind"] == "denoiser"
     assert config["mixture_spec"]["n_kernels"] == 3
@@ -116,7 +120,7 @@ def test_missing_model(tmp_path: Path, load) -> None:
 def test_missing_part_of_a_run(tmp_path: Path) -> None:
     folder = str(tmp_path / "run")
     save_encoder(folder)
-    text = explanation(cp.load_lifter, folder)
+    text = explanation(load_run, folder)
     assert f"no trained denoiser at {join(folder, 'denoiser')!r}" in text
 
 
@@ -130,15 +134,13 @@ def test_wrong_kind(run: str) -> None:
 def test_another_format(run: str) -> None:
     config = join(run, "encoder", "config.json")
     write_json(config, {**read_json(config), "format": 9})
-    assert "in format 9; expected kind 'context_encoder' in format 1" in explanation(
-        cp.load_lifter, run
-    )
+    assert "in format 9; expected kind 'context_encoder' in format 1" in explanation(load_run, run)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00"])
 def test_damaged_config(run: str, content: bytes) -> None:
     Path(run, "encoder", "config.json").write_bytes(content)
-    text = explanation(cp.load_lifter, run)
+    text = explanation(load_run, run)
     assert f"{join(run, 'encoder', 'config.json')} is damaged" in text
     assert "Train this model again" in text
 
@@ -152,7 +154,7 @@ def test_damaged_weights(run: str, part: str, damage: str) -> None:
     if part == "encoder":
         text = explanation(cp.load_encoder, join(run, part))
     else:
-        text = explanation(cp.load_lifter, run)
+        text = explanation(load_run, run)
     assert f"{path} does not fit its config or is damaged" in text
     assert "Train this model again" in text
 
@@ -196,14 +198,14 @@ def test_encoder_and_denoiser_of_different_runs(run: str) -> None:
     save_encoder(run, seed=99)
     new = cp.encoder_digest(join(run, "encoder"))
     assert old != new
-    text = explanation(cp.load_lifter, run)
+    text = explanation(load_run, run)
     assert repr(run) in text
     assert f"trained with encoder {old}" in text
     assert f"the encoder beside it is {new}" in text
     assert "Train the denoiser again (stage=denoiser" in text
     save_encoder(run, seed=0)
     assert cp.encoder_digest(join(run, "encoder")) == old
-    cp.load_lifter(run)
+    load_run(run)
 
 
 def test_encoder_depth_round_trip(tmp_path: Path) -> None:

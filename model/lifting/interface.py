@@ -1,0 +1,122 @@
+"""What answers: the interface of every lifter, whichever networks it has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from diffpose.model.lifting.map_refinement import refine
+from diffpose.model.lifting.prediction import Lifted
+from diffpose.model.lifting.sampling import SamplingSettings
+from diffpose.model.networks.context import Context
+from diffpose.model.observations.detections import Detections
+from diffpose.model.observations.initial_distribution import Observations
+
+# Detections and what the context encoder makes of them.
+View: TypeAlias = tuple[Detections, Context]
+# Activations of more leave a processor's cache; with many hypotheses they would fill the memory.
+FRAMES_PER_PASS = 128
+
+
+class Lifter(Protocol):
+    """A trained run's networks, ready to answer."""
+
+    errors_mm2: NDArray[np.float64] | None
+    """S of map_refinement, (48, 48), where it was measured."""
+    runs_on: tuple[str, ...]
+    """Kinds of devices that the networks can be moved to."""
+    grid: tuple[int, ...]
+    """Visited steps, the first one first, 0 last."""
+
+    def to(self, device: torch.device) -> Lifter:
+        """Move the networks; observations and answers stay arrays.
+
+        Raises:
+            ValueError: they do not run on such a device.
+        """
+        ...
+
+    def lift(
+        self,
+        observations: Observations,
+        sampling: SamplingSettings,
+        seeds: NDArray[np.uint64],
+        lengths: Sequence[int] | None = None,
+        views: Sequence[View] | None = None,
+        chunk: int | None = None,
+    ) -> Lifted:
+        """Lift B frames.
+
+        Args:
+            observations: detections.
+            sampling: what the lifter can take of it.
+            seeds: (B,), one per frame; the answer does not depend on the batch a frame is in.
+            lengths: frames of the sequences that these are, one after the other, for encoders of
+                windows; default: one sequence.
+            views: what self.views returned for these frames, where it was computed before.
+            chunk: frames per pass.
+
+        Raises:
+            ValueError: there are no frames, or the numbers of frames do not agree.
+        """
+        ...
+
+    def views(
+        self,
+        observations: Observations,
+        sampling: SamplingSettings,
+        lengths: Sequence[int] | None = None,
+    ) -> list[View]:
+        """Return what the networks see of B frames; heatmaps may be left out."""
+        ...
+
+    def refined(
+        self,
+        lifted: Lifted,
+        detections: Detections,
+        sampling: SamplingSettings,
+        lengths: Sequence[int] | None = None,
+    ) -> Lifted:
+        """Move answers as ``sampling.refine`` says: see refined_as_asked."""
+        ...
+
+
+def refined_as_asked(
+    lifted: Lifted,
+    detections: Detections,
+    sampling: SamplingSettings,
+    errors_mm2: NDArray[np.float64] | None,
+    lengths: Sequence[int] | None = None,
+) -> Lifted:
+    """Move answers to where heatmaps and bone lengths want them, if ``sampling.refine`` says.
+
+    Args:
+        lifted: B frames.
+        detections: of these.
+        sampling: ``refine`` counts.
+        errors_mm2: of the run on known poses.
+        lengths: frames of the sequences that these are; default: one.
+
+    Raises:
+        ValueError: the run's errors on known poses were not measured.
+    """
+    if sampling.refine == "none":
+        return lifted
+    if errors_mm2 is None:
+        raise ValueError(
+            f"refine={sampling.refine} needs the errors of this run on known poses, which its "
+            "recalibration holds (diffpose train fits it after the denoiser). Take refine=none."
+        )
+    whole = lengths if lengths is not None else [len(lifted.pose_mm)]
+    pose_mm, root_mm = refine(
+        lifted.pose_mm,
+        lifted.root_mm,
+        detections.to(torch.device("cpu")),
+        errors_mm2,
+        whole if sampling.refine == "clip" else None,
+    )
+    return lifted.moved(pose_mm, root_mm)
