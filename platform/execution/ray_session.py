@@ -15,6 +15,10 @@ ONE_THREAD = {
     "NUMBA_NUM_THREADS": "1",
 }
 
+# Ray gives a local session 30 s to start, which no setting changes: a busy machine needs more.
+_TOO_SLOW = "timed out during startup"
+_LOCAL_STARTS = 3
+
 
 @contextlib.contextmanager
 def ray_session(cpus: int | None = None) -> Iterator[None]:
@@ -37,14 +41,22 @@ def ray_session(cpus: int | None = None) -> Iterator[None]:
         return
     address = os.environ.get("RAY_ADDRESS")
     local = address in (None, "", "local")
-    ray.init(
-        address="local" if local else address,
-        num_cpus=cpus if local else None,
-        include_dashboard=False if local else None,
-        runtime_env={"env_vars": ONE_THREAD},
-        log_to_driver=False,  # jobs print what their workers report
-        logging_level=logging.ERROR,
-    )
+    for attempt in range(_LOCAL_STARTS):
+        try:
+            ray.init(
+                address="local" if local else address,
+                num_cpus=cpus if local else None,
+                include_dashboard=False if local else None,
+                runtime_env={"env_vars": ONE_THREAD},
+                log_to_driver=False,  # jobs print what their workers report
+                logging_level=logging.ERROR,
+            )
+            break
+        except Exception as error:  # Ray has no class of its own for it
+            again = local and _TOO_SLOW in str(error) and attempt + 1 < _LOCAL_STARTS
+            if not again:
+                raise
+            ray.shutdown()
     _quieten_data()
     try:
         yield
