@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from pathlib import Path
@@ -18,8 +17,9 @@ from diffpose.platform.execution.ray_session import ray_session
 from diffpose.platform.store.pose_store import PoseStore
 from diffpose.preprocessing.derived import mixture_stages
 from diffpose.preprocessing.derived.mixture_attributes import mixture_attributes
-from diffpose.preprocessing.derived.refinement import fit_mixtures
+from diffpose.preprocessing.derived.mixtures import fit_mixtures
 from diffpose.preprocessing.planning.plan import Plan
+from diffpose.preprocessing.planning.span_row import SpanRow, make_write_fn
 from diffpose.preprocessing.settings import MixtureGroupSettings
 
 H36M_TRAIN_FRAMES, H36M_FRAMES = 1_559_752, 2_126_672  # MotionBERT's file: train, train + test
@@ -79,8 +79,9 @@ def _one_process(store_uri: str, engine: str, spans: int | None) -> dict[str, fl
         store.require_array(f"mixtures/{mixture.group}", field, plan.n_rows)
     load = mixture_stages.make_load_fn(store.uri)
     fit = mixture_stages.make_fit_fn(attributes, mixture.engine)
-    write = mixture_stages.make_write_fn(store.uri, mixture.group)
-    rows = [{"span": span.model_dump_json(), "failed_clips": json.dumps([])} for span in plan.spans]
+    log = store.log_uri("mixtures", mixture.group)
+    write = make_write_fn(store.uri, log, f"mixtures/{mixture.group}")
+    rows = [SpanRow(span) for span in plan.spans]
     if engine == "cpu":
         write(fit(load(rows[0])))  # compiles
     taken = dict.fromkeys(("read", "draw and fit", "write"), 0.0)
@@ -91,7 +92,7 @@ def _one_process(store_uri: str, engine: str, spans: int | None) -> dict[str, fl
         marks.append(time.process_time())
         fitted = fit(loaded)
         marks.append(time.process_time())
-        frames += int(write(fitted)["rows"])
+        frames += write(fitted).rows
         marks.append(time.process_time())
         for name, start, stop in zip(taken, marks, marks[1:], strict=False):
             taken[name] += stop - start

@@ -13,7 +13,8 @@ import numpy as np
 from diffpose.benchmarks.measure import Figure, table
 from diffpose.model.mixtures.gaussian_mixture import MixtureSpec
 from diffpose.platform.store.clips import Clip
-from diffpose.platform.store.pose_store import LARGEST_SPAN, PoseStore
+from diffpose.platform.store.fields import LARGEST_SPAN
+from diffpose.platform.store.pose_store import PoseStore
 from diffpose.platform.training.shard_loader import BatchLoader
 from diffpose.preprocessing.derived.mixture_stages import mixture_fields
 
@@ -90,7 +91,7 @@ def _make_store(path: Path, n_rows: int, fields: tuple[str, ...]) -> str:
                 store.require_array(f"mixtures/{scope}", field, n_rows)
     rng = np.random.default_rng(0)
     for name in fields:
-        array = store.array(name)
+        array = store.stored(name)
         flat = np.lib.format.open_memmap(
             path / f"{name.replace('/', '_')}.npy", mode="w+", dtype=array.dtype, shape=array.shape
         )
@@ -105,10 +106,7 @@ def _make_store(path: Path, n_rows: int, fields: tuple[str, ...]) -> str:
 
 def _row_bytes(uri: str, fields: tuple[str, ...]) -> int:
     store = PoseStore.open(uri)
-    return sum(
-        int(np.prod(store.array(name).shape[1:])) * np.dtype(store.array(name).dtype).itemsize
-        for name in fields
-    )
+    return sum(store.stored(name).row_bytes for name in fields)
 
 
 def _read_store(uri: str, fields: tuple[str, ...], n_rows: int, rank: int, turn: int) -> int:

@@ -24,7 +24,7 @@ from diffpose.platform.base.errors import StoreError
 from diffpose.platform.base.progress import Progress
 from diffpose.platform.base.storage import absolute
 from diffpose.platform.execution.ray_session import ray_session
-from diffpose.platform.execution.ray_stages import Row, run_stages
+from diffpose.platform.execution.ray_stages import run_stages
 from diffpose.platform.store.clips import Clip
 from diffpose.platform.store.gmm_file import clip_mixtures, write_gmm_file
 from diffpose.platform.store.pose_store import PoseStore
@@ -54,19 +54,16 @@ def export_gmm(settings: ExportGmmSettings) -> None:
         raise StoreError(f"The store at {settings.store!r} holds no finished clip.")
     progress = Progress("export-gmm", sum(clip.n_rows for clip in clips), "frames")
 
-    def fit(row: Row) -> Row:
-        clip = Clip.model_validate_json(row["clip"])
+    def fit(clip: Clip) -> tuple[Clip, NDArray[np.float32]]:
         mixtures = clip_mixtures(
             PoseStore.open(store_uri), clip, settings.n_kernels, settings.n_draws, settings.seed
         )
-        return {"clip": row["clip"], "mixtures": in_file_units(mixtures, clip)}
+        return clip, in_file_units(mixtures, clip)
 
     pieces: list[tuple[Clip, NDArray[np.float32]]] = []
     with ray_session(settings.workers):
-        rows = [{"clip": clip.model_dump_json()} for clip in clips]
-        for done in run_stages(rows, [fit], settings.workers):
-            clip = Clip.model_validate_json(done["clip"])
-            pieces.append((clip, np.asarray(done["mixtures"])))
+        for clip, mixtures in run_stages(clips, [fit], settings.workers):
+            pieces.append((clip, mixtures))
             progress.advance(clip.n_rows)
     views = gathered(pieces)
     write_gmm_file(absolute(settings.out), views)

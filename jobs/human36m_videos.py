@@ -19,7 +19,7 @@ from pydantic import Field
 from diffpose.platform.base import command_line
 from diffpose.platform.base.config import Settings
 from diffpose.platform.base.storage import absolute
-from diffpose.preprocessing.sources.human36m_videos import write_sidecars
+from diffpose.preprocessing.datasets.human36m_videos import write_sidecars
 
 
 class Human36mVideosSettings(Settings):

@@ -28,8 +28,9 @@ from diffpose.platform.store.gmm_file import read_gmm_file
 from diffpose.platform.store.pose_store import PoseStore
 from diffpose.preprocessing.derived import mixture_stages
 from diffpose.preprocessing.derived.mixture_attributes import mixture_attributes
-from diffpose.preprocessing.derived.mixture_import import matched, span_row
+from diffpose.preprocessing.derived.mixture_import import imported_span, matched
 from diffpose.preprocessing.planning.plan import Plan
+from diffpose.preprocessing.planning.span_row import make_write_fn
 from diffpose.preprocessing.settings import MixtureGroupSettings
 
 
@@ -86,20 +87,23 @@ def import_gmm(settings: ImportGmmSettings) -> int:
     plan = Plan.model_validate(read_json(join(store.uri, "plan.json")))
     for field in mixture_stages.mixture_fields(mixture.spec):
         store.require_array(f"mixtures/{settings.name}", field, plan.n_rows)
-    store.group[f"mixtures/{settings.name}"].attrs.update(attributes.fitted_with())
-    write = mixture_stages.make_write_fn(store.uri, settings.name)
+    store.update_group("mixtures", settings.name, attributes.fitted_with())
+    group = f"mixtures/{settings.name}"
+    write = make_write_fn(store.uri, store.log_uri("mixtures", settings.name), group)
     progress = Progress("import-gmm", sum(clip.n_rows for clip in clips), "frames")
     rows = 0
     for span in plan.spans:
-        done = write(span_row(store, span, found, missing, attributes))
-        rows += int(done["rows"])
-        progress.advance(int(done["rows"]))
-    store.group[f"mixtures/{settings.name}"].attrs.update(
+        done = write(imported_span(store, span, found, missing, attributes))
+        rows += done.rows
+        progress.advance(done.rows)
+    store.update_group(
+        "mixtures",
+        settings.name,
         {
             "failed_clips": sorted(missing),
             "complete": True,
             "complete_splits": ["train", "validation", "test"],
-        }
+        },
     )
     print(f"mixtures/{settings.name}: {rows} frames, M = {n_kernels}, depth {settings.depth}")
     for name, error in sorted(missing.items())[:10]:

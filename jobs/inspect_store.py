@@ -81,10 +81,11 @@ def describe_store(store: PoseStore) -> dict[str, Any]:
             name: {
                 "shape": list(array.shape),
                 "dtype": str(array.dtype),
-                "unit": array.attrs.get("unit", ""),
-                "description": array.attrs.get("description", ""),
+                "unit": array.unit,
+                "description": array.description,
             }
-            for name, array in sorted(store.group.arrays())
+            for name, array in store.arrays().items()
+            if "/" not in name
         },
         "mixtures": {name: _describe_mixtures(store, name, done) for name in store.mixture_names()},
         "failed": {c.clip: f"{c.source}: {c.error}" for c in clips if c.status == "failed"},

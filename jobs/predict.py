@@ -26,13 +26,14 @@ from diffpose.platform.base.progress import Progress
 from diffpose.platform.base.storage import absolute, exists, join, read_json
 from diffpose.platform.execution.ray_session import ray_session
 from diffpose.platform.execution.ray_stages import run_stages
-from diffpose.platform.prediction.predict import file_names, make_predict_fn, people_of
+from diffpose.platform.prediction.predict import LiftPerson, file_names, make_predict_fn, people_of
 from diffpose.platform.runs.load import load_to_sample
 from diffpose.platform.runs.model_files import answer_digests
 from diffpose.platform.store.pose_store import PoseStore
-from diffpose.platform.workflows.preprocess import print_summary, with_absolute_uris
+from diffpose.platform.workflows.preprocess import print_summary
 from diffpose.preprocessing.detectors.bundled import BundledSettings
 from diffpose.preprocessing.detectors.registry import DetectorSettings
+from diffpose.preprocessing.keypoints.recordings import KeypointSource
 from diffpose.preprocessing.pipeline import detect
 from diffpose.preprocessing.settings import PreprocessSettings
 from diffpose.preprocessing.videos.settings import PeopleSettings
@@ -83,8 +84,9 @@ class PredictSettings(Settings):
             return values
         detector = values.get("detector", {})
         if isinstance(detector, dict):
-            own = {"kind": "recorded", **detector, "uri": values["keypoints"]}
-            return {**values, "detector": own}
+            given = {"kind": KeypointSource.default_detector, **detector}
+            completed = KeypointSource.completed({"uri": values["keypoints"]}, given)
+            return {**values, "detector": completed}
         return values
 
     @model_validator(mode="after")
@@ -119,7 +121,7 @@ def predict(settings: PredictSettings) -> int:
         "stages": ["detect"],
     }
     with ray_session(settings.workers):
-        summary = detect(with_absolute_uris(validate(PreprocessSettings, recipe)))
+        summary = detect(validate(PreprocessSettings, recipe).with_absolute_uris())
         print_summary("detect", summary)
         store = PoseStore.open(join(out, "store"))
         people = people_of(store.clips())
@@ -131,19 +133,18 @@ def predict(settings: PredictSettings) -> int:
         about: dict[str, Any] = {
             "run": answer_digests(run), "sampling": sampling.model_dump(), "seed": settings.seed,
         }  # fmt: skip
-        rows = []
+        left: list[LiftPerson] = []
         for person, file in zip(people, file_names(people), strict=True):
             # clips that failed before may be there now
             frames = [[clip.clip, clip.n_rows] for clip in person.clips]
             question = json.dumps({**about, "clips": frames}, sort_keys=True)
             if not _answered(join(out, f"{file}.json"), question):
-                clips = json.dumps([clip.model_dump(mode="json") for clip in person.clips])
-                rows.append({"clips": clips, "file": file, "question": question})
-        progress = Progress("lift", len(people), "people", already=len(people) - len(rows))
+                left.append(LiftPerson(person, file, question))
+        progress = Progress("lift", len(people), "people", already=len(people) - len(left))
         stage = make_predict_fn(store.uri, run, overrides, settings.seed, out)
-        for done in run_stages(rows, [stage], settings.workers) if rows else ():
+        for done in run_stages(left, [stage], settings.workers):
             progress.advance(1)
-            print(f"  {out}/{done['file']}.json: {done['frames']} frames")
+            print(f"  {out}/{done.file}.json: {done.frames} frames")
     return 0
 
 

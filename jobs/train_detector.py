@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -112,41 +112,51 @@ def make_examples(settings: TrainDetectorSettings) -> None:
         split: set(list_names(join(settings.run, "examples", split), ".npz"))
         for split in ("train", "validation")
     }
-    rows = [
-        {"name": name, "uri": uri, "split": str(splits[name]), "number": i}
+    left = [
+        Film(name, uri, str(splits[name]), i)
         for i, (name, uri) in enumerate(sorted(films.items()))
         if splits[name] in done and _file(name) not in done[str(splits[name])]
     ]
     for split, present in done.items():
-        if not present and not any(row["split"] == split for row in rows):
+        if not present and not any(film.split == split for film in left):
             raise SourceError(
                 f"{settings.films!r} has no film whose sidecar says split {split!r}; training "
                 "needs train and validation. diffpose render writes them."
             )
-    if not rows:
+    if not left:
         return
-    progress = Progress("examples", len(rows), "films")
+    progress = Progress("examples", len(left), "films")
     stage = functools.partial(
         _write_film, run=settings.run, per_second=settings.examples_per_second
     )
     failed = []
-    for row in run_stages(rows, [stage], None):
+    for error in run_stages(left, [stage], None):
         progress.advance(1)
-        if row["error"]:
-            failed.append(row["error"])
+        if error:
+            failed.append(error)
     for error in failed[:10]:
         print(f"  left out: {error}")
-    if len(failed) == len(rows):
+    if len(failed) == len(left):
         raise SourceError(f"No film of {settings.films!r} gave examples: {failed[0]}")
 
 
-def _write_film(row: dict[str, Any], run: str, per_second: float) -> dict[str, Any]:
+class Film(NamedTuple):
+    """A film to cut examples from, with its split and its number among all."""
+
+    name: str
+    uri: str
+    split: str
+    number: int
+
+
+def _write_film(film: Film, run: str, per_second: float) -> str:
+    """Write a film's examples; returns why there are none, or nothing."""
     try:
-        examples = examples_of_film(row["uri"], per_second, row["number"])
+        examples = examples_of_film(film.uri, per_second, film.number)
     except DiffPoseError as error:
-        return {"name": row["name"], "error": str(error)}
-    write_examples(join(run, "examples", row["split"], _file(row["name"])), examples)
-    return {"name": row["name"], "error": ""}
+        return str(error)
+    write_examples(join(run, "examples", film.split, _file(film.name)), examples)
+    return ""
 
 
 def _file(name: str) -> str:

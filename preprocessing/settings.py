@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import torch
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
@@ -10,17 +10,16 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from diffpose.model.mixture_fitting.fit import Engine, resolved
 from diffpose.model.mixtures.gaussian_mixture import MixtureSpec
 from diffpose.platform.base.config import Settings
+from diffpose.platform.base.storage import absolute
 from diffpose.preprocessing.datasets.human36m import Human36mSource
 from diffpose.preprocessing.datasets.mpi_inf_3dhp import MpiInf3dhpSource
-from diffpose.preprocessing.datasets.registry import DatasetSource
 from diffpose.preprocessing.detectors.registry import DetectorSettings
 from diffpose.preprocessing.detectors.simulated import SimulatedDetectorSettings
-from diffpose.preprocessing.keypoints.dataset_keypoints import DatasetKeypointSettings
-from diffpose.preprocessing.keypoints.recorded import RecordedSettings
 from diffpose.preprocessing.keypoints.recordings import KeypointSource
 from diffpose.preprocessing.mocap.bodies import BodySettings
 from diffpose.preprocessing.mocap.source import MocapSource
 from diffpose.preprocessing.mocap.virtual_cameras import CameraSettings
+from diffpose.preprocessing.records.kinds import SourceKind
 from diffpose.preprocessing.records.splits import SplitSettings
 from diffpose.preprocessing.videos.settings import PeopleSettings, VideoSource
 
@@ -52,6 +51,10 @@ SourceSettings: TypeAlias = Annotated[
     | Annotated[KeypointSource, Tag("keypoints")],
     Discriminator(_source_kind),
 ]
+SOURCE_KINDS: dict[str, type[SourceKind]] = {
+    str(kind.model_fields["kind"].default): kind
+    for kind in (MocapSource, VideoSource, Human36mSource, MpiInf3dhpSource, KeypointSource)
+}
 
 
 class MixtureGroupSettings(Settings):
@@ -124,17 +127,12 @@ class PreprocessSettings(Settings):
         """Without a word on the detector each source gets its own default."""
         if not isinstance(values, dict) or "source" not in values:
             return values
-        own = {"videos": "bundled", "human36m": "dataset", "mpi_inf_3dhp": "dataset"}
-        kind = own.get(_source_kind(values["source"]))
+        source = SOURCE_KINDS.get(_source_kind(values["source"]))
         detector = values.get("detector", {})
-        keypoints = _source_kind(values["source"]) == "keypoints" and isinstance(detector, dict)
-        if keypoints and detector.get("kind", "recorded") == "recorded":
-            source = values["source"]
-            uri = source.get("uri") if isinstance(source, dict) else source.uri
-            return {**values, "detector": {"kind": "recorded", **detector, "uri": uri}}
-        if kind and isinstance(detector, dict) and "kind" not in detector:
-            return {**values, "detector": {"kind": kind, **detector}}
-        return values
+        if source is None or not isinstance(detector, dict):
+            return values
+        given = {"kind": source.default_detector, **detector}
+        return {**values, "detector": source.completed(values["source"], given)}
 
     @field_validator("stages", mode="before")
     @classmethod
@@ -143,29 +141,11 @@ class PreprocessSettings(Settings):
 
     @model_validator(mode="after")
     def _source_and_detector(self) -> PreprocessSettings:
-        simulated = isinstance(self.detector, SimulatedDetectorSettings)
-        if isinstance(self.source, VideoSource) and simulated:
+        if self.detector.reads not in self.source.gives:
             raise ValueError(
-                "detector.kind=simulated needs known motion (source.kind=mocap); videos take "
-                "bundled, vitpose, onnx or recorded"
-            )
-        dataset = isinstance(self.detector, DatasetKeypointSettings)
-        if dataset != isinstance(self.source, DatasetSource):
-            raise ValueError(
-                f"source.kind={self.source.kind} and detector.kind={self.detector.kind} do not go "
-                "together: human36m and mpi_inf_3dhp bring their own keypoints "
-                "(detector.kind=dataset), and only they"
-            )
-        recorded = isinstance(self.detector, RecordedSettings)
-        if isinstance(self.source, KeypointSource) and not recorded:
-            raise ValueError(
-                f"detector.kind={self.detector.kind} looks at pictures or motion; source.kind="
-                "keypoints has keypoints alone (detector.kind=recorded)"
-            )
-        if isinstance(self.source, MocapSource) and not simulated:
-            raise ValueError(
-                f"detector.kind={self.detector.kind} looks at videos; motion capture has none. "
-                "Render some with diffpose render, or use detector.kind=simulated"
+                f"detector.kind={self.detector.kind} reads {self.detector.reads}, and source.kind="
+                f"{self.source.kind} has {' and '.join(self.source.gives)} alone. "
+                f"{self.source.otherwise}"
             )
         return self
 
@@ -176,3 +156,14 @@ class PreprocessSettings(Settings):
                 "mixture.depth=encoder needs encoder=RUN, a run directory with a trained encoder"
             )
         return self
+
+    def with_absolute_uris(self) -> Self:
+        """Return the settings with URIs that mean the same on every worker."""
+        update: dict[str, Any] = {
+            "source": self.source.absolute(),
+            "detector": self.detector.absolute(),
+        }
+        for name in ("store", "calibration"):
+            if getattr(self, name):
+                update[name] = absolute(getattr(self, name))
+        return self.model_copy(update=update)

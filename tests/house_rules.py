@@ -73,6 +73,16 @@ MOST_MODULES = 9
 # One file per command, beside each other: there the number of commands decides.
 ONE_FILE_PER_COMMAND = {"jobs", "benchmarks"}
 MOST_LINES = 400
+MOST_FUNCTION_LINES = 80
+# One compiled pass each over pixels, cells or pairs of poses: what they keep at hand in a loop's
+# local variables would be handed on twenty values at a time.
+LONG_FOR_A_REASON = {
+    "model/geometry/procrustes.py:_similarities",
+    "model/heatmaps/grid.py:_summarise_cells",
+    "preprocessing/render/scene/raster.py:_draw",
+    "preprocessing/render/surfaces/raster.py:draw",
+    "preprocessing/render/surfaces/raster.py:shade",
+}
 ONLY_IN = {
     "zarr": ("platform/store",),
     "ray": (
@@ -220,6 +230,41 @@ def drawers(root: Path) -> list[str]:
     ]
 
 
+def type_switches(root: Path) -> list[str]:
+    """Return the isinstance tests on sources, detectors and settings outside of registries."""
+    wrong = []
+    for path in modules(root, "preprocessing"):
+        if path.name == "registry.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance"):
+                continue
+            classes = {getattr(n, "id", getattr(n, "attr", "")) for n in ast.walk(node.args[1])}
+            kinds = sorted(n for n in classes if n.endswith(("Source", "Settings", "Kind")))
+            if kinds:
+                file = path.relative_to(root).as_posix()
+                wrong.append(f"{file}:{node.lineno} asks for {', '.join(kinds)}; let it say itself")
+    return wrong
+
+
+def long_functions(root: Path) -> list[str]:
+    """Return the functions of more than 80 lines, docstring apart, without a reason."""
+    wrong = []
+    for path in modules(root, *FOLDERS):
+        file = path.relative_to(root).as_posix()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            said = node.body[0] if ast.get_docstring(node) else None
+            docstring = said.end_lineno - said.lineno + 1 if said and said.end_lineno else 0
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1 - docstring
+            if lines > MOST_FUNCTION_LINES and f"{file}:{node.name}" not in LONG_FOR_A_REASON:
+                wrong.append(
+                    f"{file}: {node.name} has {lines} lines, {MOST_FUNCTION_LINES} at most"
+                )
+    return wrong
+
+
 RULES = (
     homeless,
     imports_of_later_rooms,
@@ -229,4 +274,6 @@ RULES = (
     long_modules,
     frameworks_out_of_place,
     drawers,
+    type_switches,
+    long_functions,
 )

@@ -13,6 +13,21 @@ from torch import Tensor
 
 # Where a degenerate 2D pose (all joints on one spot) would put the person.
 MIN_DEPTH_MM, MAX_DEPTH_MM = 300.0, 100_000.0
+# Human3.6M's cameras: the focal length is 1.145 times the image width.
+DEFAULT_FOCAL_RATIO = 1.145
+
+
+def assumed_intrinsics_px(
+    width: int, height: int, focal_px: float | None = None
+) -> NDArray[np.float64]:
+    """Return fx, fy, cx, cy of a camera of which nothing else is known: the centre is the image's.
+
+    Args:
+        width, height: of the image, px.
+        focal_px: its focal length; None: DEFAULT_FOCAL_RATIO of the longer side.
+    """
+    focal = focal_px or DEFAULT_FOCAL_RATIO * max(width, height)
+    return np.array([focal, focal, width / 2, height / 2])
 
 
 def rays_from_pixels(points_px: Tensor, camera: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ def start_of(draws: Tensor, uniforms: Tensor, spec: MixtureSpec) -> Tensor:
     points = standardise(draws, spec)[0]
     linear = torch.cat([points, torch.ones_like(points[:, :1])], dim=1)
     hard = hard_responsibilities(linear, uniforms.flatten(0, 1), spec)
-    return hard.reshape(len(draws), size.groups, spec.n_kernels, -1)
+    return hard.reshape(len(draws), size.groups, spec.n_kernels, draws.shape[1])
 
 
 def _chunks(draws: Tensor, spec: MixtureSpec) -> list[tuple[int, int]]:

@@ -1,7 +1,13 @@
-"""Sending rows through stages with Ray Data: plain functions in tasks, large models in actors."""
+"""Sending records through stages with Ray Data: plain functions in tasks, large models in actors.
+
+A record is any picklable object; a stage is a function from one record to the next. Neighbouring
+functions become one task, so what they hand on stays in its process; between tasks and actors a
+record travels as one column of bytes, whatever it holds.
+"""
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -9,15 +15,15 @@ from typing import Any, TypeAlias
 from diffpose.platform.base.errors import ConfigError
 from diffpose.platform.execution.ray_session import cluster_gpus
 
-Row: TypeAlias = dict[str, Any]
-RowFunction: TypeAlias = Callable[[Row], Row]
+Stage: TypeAlias = Callable[[Any], Any]
+_RECORD = "record"
 
 
 @dataclass(frozen=True)
 class ActorStage:
     """A stage in processes of its own, which keep what they load: for large models and GPUs."""
 
-    stage: RowFunction
+    stage: Stage
     actors: int
     gpus: float = 0.0
 
@@ -25,29 +31,37 @@ class ActorStage:
 class _Actor:
     """What Ray starts for an ActorStage."""
 
-    def __init__(self, stage: RowFunction) -> None:
-        self.stage = stage
+    def __init__(self, stage: Stage) -> None:
+        self.stage = _on_rows([stage])
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         return self.stage(row)
 
 
 def run_stages(
-    rows: Sequence[dict[str, Any]],
-    stages: Sequence[RowFunction | ActorStage],
-    workers: int | None,
-) -> Iterator[dict[str, Any]]:
-    """Send rows through stages in parallel, one row per task; results come as they finish.
+    records: Sequence[Any], stages: Sequence[Stage | ActorStage], workers: int | None
+) -> Iterator[Any]:
+    """Send records through stages in parallel, one per task; results come as they finish.
 
-    Neighbouring functions ask for the same resources, so Ray fuses them into one task per row and
-    arrays never leave the process between them. An ActorStage runs apart from them; Ray Data holds
-    decoding back while its actors are behind.
+    An ActorStage runs apart from the functions before and after it; Ray Data holds these back while
+    its actors are behind.
     """
+    if not records:
+        return
     import ray.data
 
-    dataset: ray.data.Dataset = ray.data.from_items(list(rows), override_num_blocks=len(rows))
-    for stage in stages:
-        if isinstance(stage, ActorStage):
+    rows = [_packed(record) for record in records]
+    dataset: ray.data.Dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
+    functions: list[Stage] = []
+    for stage in [*stages, None]:
+        if stage is not None and not isinstance(stage, ActorStage):
+            functions.append(stage)
+            continue
+        if functions:
+            # one CPU: the stages are single-threaded by design (see ray_session.ONE_THREAD)
+            dataset = dataset.map(_on_rows(functions), num_cpus=1, concurrency=workers)
+            functions = []
+        if stage is not None:
             dataset = dataset.map(
                 _Actor,  # type: ignore[arg-type]  # Ray takes classes, its stubs do not say so
                 fn_constructor_args=(stage.stage,),
@@ -56,10 +70,29 @@ def run_stages(
                 num_cpus=0.99,
                 num_gpus=stage.gpus or None,
             )
-            continue
-        # one CPU: the stages are single-threaded by design (see ray_session.ONE_THREAD)
-        dataset = dataset.map(stage, num_cpus=1, concurrency=workers)
-    yield from dataset.iter_rows()
+    for row in dataset.iter_rows():
+        yield pickle.loads(row[_RECORD])
+
+
+def _packed(record: Any) -> dict[str, Any]:
+    # Ray's pickler takes classes of the script that is run along: no worker could import them
+    from ray import cloudpickle
+
+    return {_RECORD: cloudpickle.dumps(record)}  # type: ignore[no-untyped-call]
+
+
+def _on_rows(stages: Sequence[Stage]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return the stages, one after another, as a function on Ray's rows, named after them."""
+    chain = list(stages)
+
+    def run(row: dict[str, Any]) -> dict[str, Any]:
+        record = pickle.loads(row[_RECORD])
+        for stage in chain:
+            record = stage(record)
+        return _packed(record)
+
+    run.__name__ = run.__qualname__ = " -> ".join(getattr(s, "__name__", "stage") for s in chain)
+    return run
 
 
 def actors_on_gpus(setting: str, share: float) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from diffpose.model.lifting.long_sequence import lift_in_parts
 from diffpose.model.lifting.sampling import SamplingSettings
 from diffpose.model.observations.initial_distribution import Observations
 from diffpose.platform.base.storage import join, write_bytes, write_json
+from diffpose.platform.execution.ray_stages import Stage
 from diffpose.platform.runs.load import load_to_sample
 from diffpose.platform.runs.uncertainty_file import (
     Predicted,
@@ -57,6 +58,28 @@ class Person:
         return f"{stem.replace('/', '__')}_person_{self.track}"
 
 
+@dataclass(frozen=True)
+class LiftPerson:
+    """A person to be lifted.
+
+    Attributes:
+        person: whose clips.
+        file: name of the answer's files, without their suffix.
+        question: what the answer depends on besides the detections' content, as text.
+    """
+
+    person: Person
+    file: str
+    question: str
+
+
+class Written(NamedTuple):
+    """An answer that was written: its files' name without suffix, and its frames."""
+
+    file: str
+    frames: int
+
+
 def people_of(clips: Sequence[Clip]) -> list[Person]:
     """Put the clips of each source, camera and track together, in order."""
     groups: dict[tuple[str, str, int], list[Clip]] = {}
@@ -91,17 +114,16 @@ def sequence_lengths(clips: Sequence[Clip]) -> list[int]:
 
 def make_predict_fn(
     store_uri: str, run: str, overrides: dict[str, Any], seed: int, out: str
-) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Return a stage on rows {"clips", "file", "question"}: lifts a person, writes the files.
+) -> Stage:
+    """Return a stage from LiftPerson to Written: lifts a person, writes the files.
 
     Seeds follow the frame's number within the video, so a video gives the same poses whatever else
     is predicted with it.
     """
 
-    def predict(row: dict[str, Any]) -> dict[str, Any]:
+    def predict(asked: LiftPerson) -> Written:
         torch.set_num_threads(1)
-        clips = tuple(Clip.model_validate(clip) for clip in json.loads(row["clips"]))
-        person = Person(clips[0].source, clips[0].track, clips)
+        clips = asked.person.clips
         store = PoseStore.open(store_uri)
         lifter, sampling = _lifter(run, json.dumps(overrides))
         recalibration = load_recalibration(run)
@@ -130,27 +152,25 @@ def make_predict_fn(
         uncertainty = predict_uncertainty(arrays["hypotheses_mm"], sampling, recalibration)
         if uncertainty.covariance_mm2 is not None:
             arrays["covariance_mm2"] = uncertainty.covariance_mm2.astype(np.float32)
-        write_person(out, row["file"], person, arrays, uncertainty, run, row["question"])
-        return {"file": row["file"], "frames": len(arrays["poses_mm"])}
+        write_person(out, asked, arrays, uncertainty, run)
+        return Written(asked.file, len(arrays["poses_mm"]))
 
     return predict
 
 
 def write_person(
     out: str,
-    file: str,
-    person: Person,
+    asked: LiftPerson,
     arrays: dict[str, NDArray[Any]],
     uncertainty: Predicted,
     run: str,
-    question: str,
 ) -> None:
     """Write FILE.npz with everything and FILE.json with the poses.
 
-    Covariances are in the npz alone: as text they would be most of the file. ``question`` stands
-    in the JSON: what the answer depends on besides the detections' content, so that a rerun that
-    asks something else is told from one that goes on.
+    Covariances are in the npz alone: as text they would be most of the file. The question stands
+    in the JSON, so that a rerun that asks something else is told from one that goes on.
     """
+    person, file = asked.person, asked.file
     buffer = io.BytesIO()
     layout = np.array(JOINT_LAYOUT)
     np.savez_compressed(buffer, allow_pickle=False, joint_layout=layout, **arrays)
@@ -176,7 +196,7 @@ def write_person(
             "frame": "camera: x right, y down, z forward; poses relative to joint 0",
             "n_hypotheses": int(arrays["hypotheses_mm"].shape[1]),
             "model": run,
-            "question": question,
+            "question": asked.question,
             **uncertainty.claims(),
             **rounded,
         },

@@ -8,14 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from diffpose.model.geometry.camera import assumed_intrinsics_px
 from diffpose.model.geometry.skeleton import JOINT_NAMES, N_JOINTS
 from diffpose.model.lifting.sampling import Refine
 
 MAX_FRAMES = 5000
 MAX_PX = 1e6
 MIN_SIGMA_PX = 0.01
-# Human3.6M's cameras: the focal length is 1.145 times the image width.
-DEFAULT_FOCAL_RATIO = 1.145
 
 
 class LiftRequest(BaseModel, frozen=True, extra="forbid"):
@@ -92,10 +91,8 @@ class LiftRequest(BaseModel, frozen=True, extra="forbid"):
 
     def camera(self) -> NDArray[np.float32]:
         """Return the intrinsics of each frame, (T, 4), principal point in the image's middle."""
-        width, height = self.image_width, self.image_height
-        focal = self.focal_length_px or DEFAULT_FOCAL_RATIO * max(width, height)
-        one = np.array([focal, focal, width / 2, height / 2], dtype=np.float32)
-        return np.tile(one, (len(self.keypoints), 1))
+        one = assumed_intrinsics_px(self.image_width, self.image_height, self.focal_length_px)
+        return np.tile(one.astype(np.float32), (len(self.keypoints), 1))
 
 
 class LiftResponse(BaseModel):

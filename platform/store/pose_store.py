@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,81 +24,25 @@ from diffpose.model.geometry.skeleton import EDGES, JOINT_NAMES, N_JOINTS
 from diffpose.platform.base.errors import StoreError
 from diffpose.platform.base.storage import absolute, is_local, join
 from diffpose.platform.store.clips import Clip, read_clips
+from diffpose.platform.store.fields import DETECTION_FIELDS, Field, StoredArray
 from diffpose.platform.store.groups import ContextAttributes, MixtureAttributes
 from diffpose.platform.store.mapped_array import MappedArray
 
 SCHEMA_VERSION = 1
 JOINT_LAYOUT = "human36m_17"  # of every array with a joint axis, whatever its source had
 _closing: set[int] = set()  # file systems that are closed at exit
-# A task holds a span in memory: 4096 rows of heatmaps are 214 MB.
-SMALLEST_SPAN, LARGEST_SPAN = 64, 4096
 FRAMES_OF_REFERENCE = {
     "image": "pixels, origin at the top-left corner, x right, y down",
     "camera": "x right, y down, z forward; poses are relative to joint 0",
 }
 
 
-@dataclass(frozen=True)
-class Field:
-    """One array of the store; ``shape`` is without the row axis.
-
-    Chunks and shards are upper bounds in rows, cut to the span where that is smaller. They were
-    chosen by measurement: uncompressed 1024-row chunks read fastest for small fields, factors want
-    at least 256-row chunks, and only heatmaps shrink much under a codec (to a sixteenth).
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    unit: str
-    description: str
-    chunk_rows: int = 1024
-    shard_rows: int = 4096
-    compressed: bool = False
-
-
-DETECTION_FIELDS: tuple[Field, ...] = (
-    Field("keypoints_2d", (17, 2), "float32", "px", "detected joints, image frame"),
-    Field("confidence", (17,), "float32", "1", "share of the heatmap's mass around its peak"),
-    Field(
-        "heatmap_modes",
-        (17, 7),
-        "float32",
-        "px",
-        "x, y, sigma of the first mode, x, y, sigma of the second, weight (0..1) of the second",
-    ),
-    Field("heatmap_crop", (4,), "float32", "px", "corner x, y and cell width, height of the crop"),
-    Field(
-        "heatmaps",
-        (17, 64, 48),
-        "uint8",
-        "1",
-        "probability, peak at 255",
-        64,
-        1024,
-        compressed=True,
-    ),
-    Field("pose_3d", (17, 3), "float32", "mm", "root-relative, camera frame; NaN where unknown"),
-    Field("root_position", (3,), "float32", "mm", "camera frame; NaN where unknown"),
-    Field("camera", (4,), "float32", "px", "fx, fy, cx, cy"),
-    Field("timestamp_s", (), "float64", "s", "time within the recording"),
-)
-
-
-def span_rows_for(total_rows: int) -> int:
-    """Return the rows of a span: a power of two, some 64 spans, within 64 and 4096 rows."""
-    rows = SMALLEST_SPAN
-    while rows < LARGEST_SPAN and rows * 64 < total_rows:
-        rows *= 2
-    return rows
-
-
 class PoseStore:
-    """An open pose store."""
+    """An open pose store; what it is kept in (zarr) shows nowhere outside this room."""
 
     def __init__(self, uri: str, group: zarr.Group) -> None:
         self.uri = uri
-        self.group = group
+        self._group = group
         _close_at_exit(group.store)
 
     @staticmethod
@@ -171,13 +114,13 @@ class PoseStore:
     def require_array(self, folder: str, field: Field, n_rows: int) -> None:
         """Create the array of a field, or lengthen it to ``n_rows``."""
         name = f"{folder}/{field.name}" if folder else field.name
-        existing = self.group.get(name)
+        existing = self._group.get(name)
         if isinstance(existing, zarr.Array):
             if existing.shape[0] < n_rows:
                 existing.resize((n_rows, *field.shape))
             return
         span: int = self.span_rows
-        self.group.create_array(
+        self._group.create_array(
             name,
             shape=(n_rows, *field.shape),
             dtype=field.dtype,
@@ -196,12 +139,12 @@ class PoseStore:
     @property
     def span_rows(self) -> int:
         """Rows of a span; every span is a whole number of these."""
-        return int(self.group.attrs["span_rows"])  # type: ignore[arg-type]
+        return int(self._group.attrs["span_rows"])  # type: ignore[arg-type]
 
     @property
     def attributes(self) -> dict[str, Any]:
         """The store's attributes."""
-        return dict(self.group.attrs)
+        return dict(self._group.attrs)
 
     def clips(self, split: str | None = None, *, done_only: bool = True) -> list[Clip]:
         """Return the clips in row order.
@@ -223,21 +166,45 @@ class PoseStore:
         ]
         return sorted(chosen, key=lambda clip: clip.first_row)
 
-    def array(self, name: str) -> zarr.Array[Any]:
-        """Return one array, for example ``pose_3d`` or ``mixtures/encoder/weights``.
+    def update_attributes(self, values: Mapping[str, Any]) -> None:
+        """Set some of the store's attributes."""
+        self._group.attrs.update(dict(values))
+
+    def update_group(self, kind: str, name: str, values: Mapping[str, Any]) -> None:
+        """Set some attributes of a named group of ``mixtures`` or ``contexts``.
+
+        Raises:
+            StoreError: there is no such group.
+        """
+        self._named_group(kind, name).attrs.update(dict(values))
+
+    def arrays(self) -> dict[str, StoredArray]:
+        """Return the arrays of the store and of its groups, by their path within it."""
+        return {
+            name: _described(array)
+            for name, array in sorted(self._group.members(max_depth=None))
+            if isinstance(array, zarr.Array)
+        }
+
+    def stored(self, name: str) -> StoredArray:
+        """Return how one array is stored, for example ``pose_3d``.
 
         Raises:
             StoreError: there is none of that name.
         """
-        found = self.group.get(name)
+        return _described(self._array(name))
+
+    def _array(self, name: str) -> zarr.Array[Any]:
+        """Return one array, for example ``pose_3d`` or ``mixtures/encoder/weights``."""
+        found = self._group.get(name)
         if not isinstance(found, zarr.Array):
-            known = ", ".join(sorted(str(key) for key, _ in self.group.arrays()))
+            known = ", ".join(sorted(str(key) for key, _ in self._group.arrays()))
             raise StoreError(f"The store at {self.uri!r} has no array {name!r}; it has {known}.")
         return found
 
     def read(self, name: str, first: int, stop: int) -> NDArray[Any]:
         """Read rows first..stop of one array."""
-        return np.asarray(self.array(name)[first:stop])
+        return np.asarray(self._array(name)[first:stop])
 
     def reader(self, name: str) -> Callable[[int, int], NDArray[Any]]:
         """Return a function of (first, stop) for many reads of a finished array.
@@ -248,7 +215,7 @@ class PoseStore:
         Raises:
             StoreError: there is no array of that name.
         """
-        array = self.array(name)
+        array = self._array(name)
         mapped = MappedArray.open(join(self.uri, name)) if is_local(self.uri) else None
         if mapped is not None:
             return mapped.read
@@ -256,11 +223,11 @@ class PoseStore:
 
     def write(self, name: str, first: int, values: NDArray[Any]) -> None:
         """Write rows from ``first`` on; the caller owns all shards that they touch."""
-        self.array(name)[first : first + len(values)] = values
+        self._array(name)[first : first + len(values)] = values
 
     def mixture_names(self) -> list[str]:
         """Return the names of the mixture groups."""
-        found = self.group.get("mixtures")
+        found = self._group.get("mixtures")
         return sorted(found.group_keys()) if isinstance(found, zarr.Group) else []
 
     def mixture_attributes(self, name: str) -> MixtureAttributes:
@@ -285,16 +252,19 @@ class PoseStore:
         Raises:
             StoreError: there is no such group.
         """
-        found = self.group.get(f"{kind}/{name}")
+        return dict(self._named_group(kind, name).attrs)
+
+    def _named_group(self, kind: str, name: str) -> zarr.Group:
+        found = self._group.get(f"{kind}/{name}")
         if not isinstance(found, zarr.Group):
-            parent = self.group.get(kind)
+            parent = self._group.get(kind)
             there = sorted(parent.group_keys()) if isinstance(parent, zarr.Group) else []
             raise StoreError(
                 f"The store at {self.uri!r} has no {kind} {name!r} (there are: "
                 f"{', '.join(there) or 'none'}). Make them with stage={kind} of diffpose train"
                 f"{', or stages=mixtures of preprocess' if kind == 'mixtures' else ''}."
             )
-        return dict(found.attrs)
+        return found
 
     def log_uri(self, *parts: str) -> str:
         """Return the URI of a log file of the store."""
@@ -356,3 +326,14 @@ def _group_exists(uri: str) -> bool:
         return "diffpose_schema" in zarr.open_group(uri, mode="r", zarr_format=3).attrs
     except (FileNotFoundError, ContainsArrayError):
         return False
+
+
+def _described(array: zarr.Array[Any]) -> StoredArray:
+    return StoredArray(
+        array.shape,
+        array.chunks,
+        array.shards,
+        np.dtype(array.dtype),
+        str(array.attrs.get("unit", "")),
+        str(array.attrs.get("description", "")),
+    )

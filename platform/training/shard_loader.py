@@ -138,9 +138,7 @@ class BatchLoader:
         return parts if known.all() else {name: v[known] for name, v in parts.items()}
 
     def _row_bytes(self, name: str) -> int:
-        array = self.store.array(name)
-        size = np.dtype(array.dtype).itemsize
-        return int(np.prod(array.shape[1:], dtype=np.int64)) * size
+        return self.store.stored(name).row_bytes
 
 
 def _batch(rows: dict[str, NDArray[Any]], chosen: NDArray[np.integer]) -> Batch:

@@ -124,5 +124,4 @@ class WindowLoader:
         return np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]) if missing else rows
 
     def _row_bytes(self, name: str) -> int:
-        array = self.store.array(name)
-        return int(np.prod(array.shape[1:], dtype=np.int64)) * np.dtype(array.dtype).itemsize
+        return self.store.stored(name).row_bytes

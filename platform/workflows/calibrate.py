@@ -13,22 +13,22 @@ from rich.console import Console
 from rich.table import Table
 
 from diffpose.model.geometry.skeleton import JOINT_NAMES
-from diffpose.model.heatmaps.temperature import LEVELS, TruthCounts, fit_temperature
+from diffpose.model.heatmaps.temperature import LEVELS, fit_temperature
 from diffpose.platform.base.errors import SourceError
 from diffpose.platform.base.progress import Progress
 from diffpose.platform.base.storage import absolute, write_json
 from diffpose.platform.execution.ray_stages import run_stages
 from diffpose.platform.store.clips import Split
-from diffpose.platform.workflows.preprocess import with_absolute_uris
-from diffpose.preprocessing.detectors.registry import detector_version
-from diffpose.preprocessing.inspection.detector_errors import TEMPERATURES, joined, make_compare_fn
-from diffpose.preprocessing.pipeline import (
-    detection_stages,
-    make_plan,
-    session,
-    source_uris,
+from diffpose.preprocessing.inspection.detector_errors import (
+    TEMPERATURES,
+    DetectorErrors,
+    make_compare_fn,
 )
+from diffpose.preprocessing.pipeline import make_plan
+from diffpose.preprocessing.planning.run_spans import session
+from diffpose.preprocessing.planning.span_row import SpanRow
 from diffpose.preprocessing.settings import PreprocessSettings
+from diffpose.preprocessing.sources.registry import source_of
 
 PCK_THRESHOLD = 0.05
 
@@ -63,50 +63,41 @@ def fit(settings: CalibrateSettings, given: Sequence[float] | None = None) -> di
         SourceError: a split has no frame with known truth.
     """
     with tempfile.TemporaryDirectory() as folder:
-        work = with_absolute_uris(settings).model_copy(update={"store": folder})
-        uris = source_uris(work)
+        work = settings.with_absolute_uris().model_copy(update={"store": folder})
+        source = source_of(work)
         with session(work):
-            plan = make_plan(work, uris)
-            stages = [
-                *detection_stages(work, uris, None),
-                make_compare_fn(work, uris, settings.every),
-            ]
-            splits: tuple[str, ...] = (settings.fit_split, settings.report_split)
-            rows = [
-                {"span": span.model_dump_json(), "split": span.clips[0].split}
-                for span in plan.spans
-                if span.clips[0].split in splits
-            ]
+            plan = make_plan(work, source)
+            stages = [*source.stages(None), make_compare_fn(source, settings.every)]
+            splits: tuple[Split, ...] = (settings.fit_split, settings.report_split)
+            rows = [SpanRow(span) for span in plan.spans if span.clips[0].split in splits]
             progress = Progress("calibrate", len(rows), "spans")
-            parts: dict[str, list[dict[str, Any]]] = {split: [] for split in splits}
-            for split in dict.fromkeys(splits):
-                own = [row for row in rows if row["split"] == split]
-                for done in run_stages(own, stages, work.workers) if own else ():
-                    if done["found"] is not None:
-                        parts[split].append(done["found"])
-                    progress.advance(1)
+            parts: dict[Split, list[DetectorErrors]] = {split: [] for split in splits}
+            for done in run_stages(rows, stages, work.workers):
+                if done.errors is not None:
+                    parts[done.split].append(done.errors)
+                progress.advance(1)
     for split, pieces in parts.items():
         if not pieces:
             raise SourceError(
                 f"The {split} split has no frame with known truth. Give films with sidecars that "
                 "name intrinsics_px and truth, or other fit_split= and report_split=."
             )
-    fit_on, report_on = (joined(parts[split]) for split in splits)
-    temperature = fit_temperature(fit_on["counts"], TEMPERATURES)
-    judged: TruthCounts = report_on["counts"]
+    fit_on, report_on = (DetectorErrors.joined(parts[split]) for split in splits)
+    temperature = fit_temperature(fit_on.counts, TEMPERATURES)
+    judged = report_on.counts
     after = np.array([int(np.abs(TEMPERATURES - t).argmin()) for t in temperature])
     own = np.abs(TEMPERATURES[None] - np.array(given or [1.0])[:, None]).argmin(axis=1)
     before = int(np.abs(TEMPERATURES - 1.0).argmin())
-    near = report_on["error_in_boxes"] <= PCK_THRESHOLD
-    seen = ~report_on["hidden"].astype(bool)
+    near = report_on.error_in_boxes <= PCK_THRESHOLD
+    seen = ~report_on.hidden
     joints = np.arange(len(JOINT_NAMES))
     return {
-        "detector": detector_version(settings.detector),
+        "detector": settings.detector.version(),
         "temperature": temperature.tolist(),
         "fit_split": settings.fit_split,
-        "fit_frames": len(fit_on["hidden"]),
+        "fit_frames": len(fit_on.hidden),
         "report_split": settings.report_split,
-        "report_frames": len(report_on["hidden"]),
+        "report_frames": len(report_on.hidden),
         "coverage": {
             f"{level:.0%}": {
                 "before": judged.coverage(level)[:, before].tolist(),

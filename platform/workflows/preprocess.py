@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, TypeVar
 
-from diffpose.platform.base.storage import absolute
-from diffpose.preprocessing.derived.refinement import fit_mixtures
-from diffpose.preprocessing.keypoints.recorded import RecordedSettings
+from diffpose.preprocessing.derived.mixtures import fit_mixtures
 from diffpose.preprocessing.pipeline import Summary, detect
 from diffpose.preprocessing.settings import PreprocessSettings
-
-S = TypeVar("S", bound=PreprocessSettings)
 
 
 def preprocess(settings: PreprocessSettings) -> int:
     """Run the stages; returns the exit status."""
-    settings = with_absolute_uris(settings)
+    settings = settings.with_absolute_uris()
     summaries: dict[str, Summary] = {}
     if "detect" in settings.stages:
         summaries["detect"] = detect(settings)
@@ -37,21 +32,6 @@ def preprocess(settings: PreprocessSettings) -> int:
             return 1
     failed = any(summary.failed for summary in summaries.values())
     return 1 if settings.strict and failed else 0
-
-
-def with_absolute_uris(settings: S) -> S:
-    """Return the settings with URIs that mean the same on every worker."""
-    uri = settings.source.uri
-    found = [absolute(one) for one in uri] if isinstance(uri, list) else absolute(uri)
-    update: dict[str, Any] = {"source": settings.source.model_copy(update={"uri": found})}
-    if isinstance(settings.detector, RecordedSettings):
-        where = absolute(settings.detector.uri)
-        update["detector"] = settings.detector.model_copy(update={"uri": where})
-    if settings.store:
-        update["store"] = absolute(settings.store)
-    if settings.calibration:
-        update["calibration"] = absolute(settings.calibration)
-    return settings.model_copy(update=update)
 
 
 def print_summary(stage: str, summary: Summary, most: int = 10) -> None:

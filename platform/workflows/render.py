@@ -10,7 +10,7 @@ from diffpose.platform.execution.ray_session import ray_session
 from diffpose.platform.execution.ray_stages import run_stages
 from diffpose.preprocessing.mocap.source import SUFFIX
 from diffpose.preprocessing.records.splits import assign_splits, check_patterns
-from diffpose.preprocessing.render.films import make_render_fn
+from diffpose.preprocessing.render.films import Shot, make_render_fn
 from diffpose.preprocessing.render.settings import CONTENT_FIELDS, FilmSettings
 
 
@@ -27,26 +27,22 @@ def render(settings: FilmSettings) -> int:
     _check_folder(settings)
     check_patterns(names, settings.split)
     splits = assign_splits(names, settings.split, settings.seed)
-    rows = [
-        {"source": name, "camera": camera}
-        for name in names
-        for camera in range(settings.cameras.count)
-    ]
-    progress = Progress("render", len(rows), "motions x cameras")
+    shots = [Shot(name, camera) for name in names for camera in range(settings.cameras.count)]
+    progress = Progress("render", len(shots), "motions x cameras")
     films = frames = 0
     failed: set[str] = set()
     with ray_session(settings.workers):
         stage = make_render_fn(settings, names, splits)
-        for done in run_stages(rows, [stage], settings.workers):
+        for done in run_stages(shots, [stage], settings.workers):
             progress.advance(1)
-            films += int(done["films"])
-            frames += int(done["frames"])
-            if done["error"]:
-                failed.add(str(done["error"]))
+            films += done.films
+            frames += done.frames
+            if done.error:
+                failed.add(done.error)
     print(f"render: {films} new films, {frames} frames, {len(failed)} motions failed")
     for error in sorted(failed)[:10]:
         print(f"  failed: {error}")
-    nothing = len({row["source"] for row in rows}) == len(failed)
+    nothing = len(names) == len(failed)
     return 1 if nothing or (settings.strict and failed) else 0
 
 

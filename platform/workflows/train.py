@@ -15,7 +15,8 @@ from diffpose.platform.store.pose_store import PoseStore
 from diffpose.platform.training.driver import train_denoiser, train_encoder
 from diffpose.platform.training.settings import TrainSettings
 from diffpose.platform.workflows.preprocess import print_summary
-from diffpose.preprocessing.derived.refinement import encode_contexts, fit_mixtures
+from diffpose.preprocessing.derived.contexts import encode_contexts
+from diffpose.preprocessing.derived.mixtures import fit_mixtures
 from diffpose.preprocessing.settings import MixtureGroupSettings
 
 

@@ -17,12 +17,11 @@ from pydantic import Field, model_validator
 
 from diffpose.model.geometry.camera import project
 from diffpose.model.geometry.skeleton import N_JOINTS
-from diffpose.platform.base.config import Settings
 from diffpose.platform.base.errors import SourceError
 from diffpose.platform.base.safe_pickle import read_npz
 from diffpose.platform.base.storage import exists, join, list_names
 from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS, NUMBERS, PLACES
-from diffpose.preprocessing.datasets.interface import Array, Residuals, Shot, View
+from diffpose.preprocessing.datasets.interface import Array, DatasetKind, Residuals, Shot, View
 
 FPS = 50.0
 KEPT = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
@@ -33,7 +32,7 @@ TEST_SUBJECTS = ("S9", "S11")
 DRIFTED = ("s_09_act_05_subact_02", "s_09_act_10_subact_02", "s_09_act_13_subact_01")
 
 
-class Human36mSource(Settings):
+class Human36mSource(DatasetKind):
     """Human3.6M: a folder with VideoPose3D's npz files, or MotionBERT's pickle."""
 
     kind: Literal["human36m"] = "human36m"

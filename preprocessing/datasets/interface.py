@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from diffpose.preprocessing.records.kinds import Material, SourceKind
+
 Array = NDArray[np.float64]
+
+
+class DatasetKind(SourceKind):
+    """Base of the settings of all data sets."""
+
+    gives: ClassVar[tuple[Material, ...]] = ("a data set's keypoints",)
+    default_detector: ClassVar[str] = "dataset"
+    otherwise: ClassVar[str] = "Data sets bring their own keypoints, detector.kind=dataset"
 
 
 @dataclass(frozen=True)
@@ -66,7 +76,7 @@ class DataSet(Protocol):
     """A data set; a recording's name is the same in every file of it."""
 
     def recordings(self) -> list[str]:
-        """Return the recordings' names, sorted, after a check that the files are what they say."""
+        """Return the recordings' names, each once, after a check of what the files are."""
         ...
 
     def trains(self, recording: str) -> bool:

@@ -15,10 +15,9 @@ from pydantic import Field, field_validator, model_validator
 
 from diffpose.model.geometry.pinhole import fit_pinhole
 from diffpose.model.metrics.protocols import MPI_OF_H36M
-from diffpose.platform.base.config import Settings
 from diffpose.platform.base.errors import SourceError
 from diffpose.preprocessing.datasets import mpi_inf_3dhp_files as files
-from diffpose.preprocessing.datasets.interface import Array, Residuals, Shot, View
+from diffpose.preprocessing.datasets.interface import Array, DatasetKind, Residuals, Shot, View
 
 NAME = "mpi_inf_3dhp"
 TRAIN = tuple(f"S{i}" for i in range(1, 9))
@@ -30,7 +29,7 @@ _OUTDOORS = {"TS5": (1920, 1080), "TS6": (1920, 1080)}
 _FAST = {"S1/Seq2", "S3/Seq1", "S3/Seq2", "S5/Seq1", "S5/Seq2"}  # 50 per second, the others 25
 
 
-class MpiInf3dhpSource(Settings):
+class MpiInf3dhpSource(DatasetKind):
     """A folder with MPI-INF-3DHP: P-STMO's npz files, or the data set's own MATLAB files."""
 
     kind: Literal["mpi_inf_3dhp"] = "mpi_inf_3dhp"

@@ -7,7 +7,6 @@ those of Human3.6M.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +25,7 @@ from diffpose.platform.store.pose_store import PoseStore
 from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS
 from diffpose.preprocessing.derived.mixture_stages import bridging_poses, mixture_fields
 from diffpose.preprocessing.planning.plan import Span
+from diffpose.preprocessing.planning.span_row import SpanRow
 
 Views = dict[str, dict[str, list[NDArray[Any]]]]
 
@@ -149,29 +149,21 @@ def lifted(
     )
 
 
-def span_row(
+def imported_span(
     store: PoseStore,
     span: Span,
     found: dict[str, ViewFrames],
     missing: dict[str, str],
     attributes: MixtureAttributes,
-) -> dict[str, Any]:
-    """Return a span's mixtures as mixture_stages.make_write_fn takes them."""
-    fields = mixture_fields(attributes.spec)
-    arrays = {f.name: np.full((span.n_rows, *f.shape), np.nan, dtype=f.dtype) for f in fields}
-    for clip in span.clips:
-        if clip.clip not in found:
-            continue
+) -> SpanRow:
+    """Return a span with its mixtures; clips that the store itself lacks are skipped."""
+    row = SpanRow(
+        span,
+        errors={c.clip: missing[c.clip] for c in span.clips if c.clip in missing},
+        skipped=tuple(c.clip for c in span.clips if c.clip not in {*found, *missing}),
+    ).with_blank(mixture_fields(attributes.spec))
+    for clip in row.good_clips():
         values = found[clip.clip].values[clip.first_frame : clip.first_frame + clip.n_rows]
         mixture = lifted(store, clip, values, attributes)
-        first = clip.first_row - span.first_row
-        for name, array in arrays.items():
-            array[first : first + clip.n_rows] = getattr(mixture, name).numpy()
-    errors = {c.clip: missing[c.clip] for c in span.clips if c.clip in missing}
-    skipped = [c.clip for c in span.clips if c.clip not in found and c.clip not in missing]
-    return {
-        "span": span.model_dump_json(),
-        "arrays": arrays,
-        "errors": json.dumps(errors),
-        "skipped": json.dumps(skipped),
-    }
+        row.fill(clip, {name: getattr(mixture, name).numpy() for name in row.arrays})
+    return row

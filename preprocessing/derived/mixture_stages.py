@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import json
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,13 +14,13 @@ from diffpose.model.mixture_fitting.fit import Engine, fit_mixtures
 from diffpose.model.mixtures.gaussian_mixture import MixtureSpec, field_shapes
 from diffpose.model.networks.encoders import ContextEncoder
 from diffpose.model.observations import initial_distribution as hk
-from diffpose.platform.base.storage import write_json
-from diffpose.platform.execution.ray_stages import Row, RowFunction
+from diffpose.platform.execution.ray_stages import Stage
 from diffpose.platform.runs.model_files import depth_from_json, load_encoder
+from diffpose.platform.store.fields import Field
 from diffpose.platform.store.groups import MixtureAttributes
 from diffpose.platform.store.observations import read_observations
-from diffpose.platform.store.pose_store import Field, PoseStore
-from diffpose.preprocessing.planning.plan import Span
+from diffpose.platform.store.pose_store import PoseStore
+from diffpose.preprocessing.planning.span_row import SpanRow
 
 # Frames per fit. On a CPU the draws of 16 (3 MB) stay near; a GPU wants many mixtures at once.
 _FRAMES_AT_ONCE = {"cpu": 16, "cuda": 512}
@@ -39,27 +39,33 @@ def mixture_fields(spec: MixtureSpec) -> tuple[Field, ...]:
     )
 
 
-def make_load_fn(store_uri: str) -> RowFunction:
-    """Return a function that adds to a span the stored detections of its good clips."""
+@dataclass
+class ObservedSpan:
+    """A span with the stored detections of its good clips, by their number in it."""
 
-    def load(row: Row) -> Row:
-        span = Span.model_validate_json(row["span"])
+    row: SpanRow
+    observations: dict[int, hk.Observations]
+
+
+def make_load_fn(store_uri: str) -> Stage:
+    """Return a stage that adds to a span the stored detections of its good clips."""
+
+    def load(row: SpanRow) -> ObservedSpan:
         store = PoseStore.open(store_uri)
-        failed = set(json.loads(row["failed_clips"]))
         observations: dict[int, hk.Observations] = {
             i: read_observations(store, clip.first_row, clip.first_row + clip.n_rows)
-            for i, clip in enumerate(span.clips)
-            if clip.clip not in failed
+            for i, clip in enumerate(row.span.clips)
+            if clip.clip not in row.skipped
         }
-        return {**row, "observations": observations}
+        return ObservedSpan(row, observations)
 
     return load
 
 
 def make_fit_fn(
     attributes: MixtureAttributes, engine: Engine = "auto", device: str = "cpu"
-) -> RowFunction:
-    """Return a function that fits a mixture to every frame of a span.
+) -> Stage:
+    """Return a stage that fits a mixture to every frame of a span.
 
     Args:
         attributes: of the mixture group: spec, depth prior, bridging pose or encoder, seed.
@@ -70,23 +76,18 @@ def make_fit_fn(
     depth = depth_from_json(attributes.depth)
     at_once = _FRAMES_AT_ONCE[device]
 
-    def fit(row: Row) -> Row:
+    def fit(observed: ObservedSpan) -> SpanRow:
         torch.set_num_threads(1)
-        span = Span.model_validate_json(row["span"])
-        arrays = {
-            field.name: np.full((span.n_rows, *field.shape), np.nan, dtype=field.dtype)
-            for field in mixture_fields(spec)
-        }
-        errors: dict[str, str] = {}
-        for i, seen in row["observations"].items():
-            clip = span.clips[i]
+        row = observed.row.with_blank(mixture_fields(spec))
+        for i, seen in observed.observations.items():
+            clip = row.span.clips[i]
             seeds = row_seeds(
                 attributes.seed, clip.first_row + np.arange(clip.n_rows, dtype=np.int64)
             )
-            first = clip.first_row - span.first_row
+            first = row.rows_of(clip).start
             error = _fault(seen)
             if error:
-                errors[clip.clip] = f"{clip.source}: {error}"
+                row.errors[clip.clip] = f"{clip.source}: {error}"
                 continue
             try:
                 bridge = bridging_poses(seen, attributes)
@@ -97,19 +98,13 @@ def make_fit_fn(
                         stratified=spec.sampling == "stratified",
                     )  # fmt: skip
                     fitted = fit_mixtures(draws.to(device), spec, seeds[part], engine)
-                    for name, values in arrays.items():
+                    for name, values in row.arrays.items():
                         value = getattr(fitted, name).cpu().numpy()
                         values[first + part.start : first + part.stop] = value
             except ValueError as fault:
-                errors[clip.clip] = f"{clip.source}: {fault}"
-                for values in arrays.values():
-                    values[first : first + clip.n_rows] = np.nan
-        return {
-            "span": row["span"],
-            "arrays": arrays,
-            "errors": json.dumps(errors),
-            "skipped": row.get("failed_clips", "[]"),
-        }
+                row.errors[clip.clip] = f"{clip.source}: {fault}"
+                row.clear(clip, row.arrays)
+        return row
 
     return fit
 
@@ -137,26 +132,6 @@ def _fault(seen: hk.Observations) -> str:
             joint = f", joint {JOINT_NAMES[bad[0][1]]}" if values.ndim == 3 else ""
             return f"the {what} of frame {frame}{joint} is not finite; {again}"
     return ""
-
-
-def make_write_fn(store_uri: str, group: str) -> RowFunction:
-    """Return a function that writes a span's mixtures, then its done marker."""
-
-    def write(row: Row) -> Row:
-        span = Span.model_validate_json(row["span"])
-        store = PoseStore.open(store_uri, mode="r+")
-        for name, values in row["arrays"].items():
-            store.write(f"mixtures/{group}/{name}", span.first_row, values)
-        errors = json.loads(row["errors"])
-        write_json(
-            store.log_uri("mixtures", group, f"span_{span.span:06d}.json"),
-            {"span": span.span, "errors": errors, "skipped": json.loads(row["skipped"])},
-        )
-        left_out = {*errors, *json.loads(row["skipped"])}
-        done = sum(clip.n_rows for clip in span.clips if clip.clip not in left_out)
-        return {"span_number": span.span, "rows": done, "failed": len(errors)}
-
-    return write
 
 
 def bridging_poses(seen: hk.Observations, attributes: MixtureAttributes) -> torch.Tensor:

@@ -31,10 +31,13 @@ from diffpose.model.detector.person_network import (
     decode_people,
 )
 from diffpose.model.geometry.skeleton import MIRROR, N_JOINTS
-from diffpose.platform.base.config import Settings
 from diffpose.platform.base.errors import SourceError
 from diffpose.platform.base.storage import absolute, read_bytes, write_bytes
-from diffpose.preprocessing.detectors.interface import crops_from_windows
+from diffpose.preprocessing.detectors.interface import (
+    HeatmapDetector,
+    PixelDetectorKind,
+    crops_from_windows,
+)
 from diffpose.preprocessing.videos.cut import cut_windows
 
 WEIGHTS = Path(__file__).with_name("bundled.safetensors")
@@ -42,7 +45,7 @@ WEIGHTS = Path(__file__).with_name("bundled.safetensors")
 _AT_ONCE = 32
 
 
-class BundledSettings(Settings):
+class BundledSettings(PixelDetectorKind):
     """The detector that comes with the project."""
 
     kind: Literal["bundled"] = "bundled"
@@ -50,6 +53,26 @@ class BundledSettings(Settings):
         None, description=".safetensors file of diffpose train-detector; default: the one we ship"
     )
     mirror: bool = Field(False, description="average with the mirrored image (half the speed)")
+
+    def version(self) -> str:
+        """Return name and digest of the weights file, and whether it looks twice."""
+        return load_weights(self.weights).version + ("-mirror" if self.mirror else "")
+
+    def temperature(self) -> NDArray[np.float64]:
+        """Return the temperatures that were fitted with the weights."""
+        return np.array(load_weights(self.weights).temperature, dtype=np.float64)
+
+    def person_weights(self) -> str | None:
+        """Return the weights file: it holds a person finder as well."""
+        return self.weights
+
+    def crop_size(self) -> tuple[int, int]:
+        """Return rows and columns of the network's input."""
+        return INPUT_SIZE
+
+    def open(self, device: str) -> HeatmapDetector:
+        """Load the network; see PixelDetectorKind."""
+        return BundledDetector(self, device)
 
 
 @dataclass(frozen=True)
@@ -136,7 +159,7 @@ class BundledDetector:
 
     def __init__(self, settings: BundledSettings, device: str = "cpu") -> None:
         weights = load_weights(settings.weights)
-        self.version = weights.version + ("-mirror" if settings.mirror else "")
+        self.version = settings.version()
         self.mirror = settings.mirror
         config = HeatmapNetworkConfig.model_validate(weights.description["heatmap_network"])
         self.network = _ready(HeatmapNetwork(config), weights.heatmap, device)

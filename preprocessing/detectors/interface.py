@@ -10,12 +10,13 @@ leads to depends on how a network was trained: see crops_from_windows.
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diffpose.model.heatmaps.grid import CROP_PADDING, HEIGHT, WIDTH
+from diffpose.preprocessing.records.kinds import DetectorKind, Material
 
 # How the cells of a network's grid lie over its input:
 #   edges    the grid's outer edges are the input's (half-pixel convention)
@@ -52,6 +53,24 @@ class HeatmapDetector(Protocol):
             (B, 4) in px of the image.
         """
         ...
+
+
+class PixelDetectorKind(DetectorKind):
+    """Base of the settings of detectors that look at pictures."""
+
+    reads: ClassVar[Material] = "pictures"
+
+    def crop_size(self) -> tuple[int, int]:
+        """Return the rows and columns of the pixels that it wants, without loading its weights."""
+        raise NotImplementedError
+
+    def open(self, device: str) -> HeatmapDetector:
+        """Load it.
+
+        Raises:
+            SourceError: its weights or the package that runs it are missing, or are something else.
+        """
+        raise NotImplementedError
 
 
 class PersonFinder(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from typing import Any, Literal, NamedTuple
 
@@ -10,17 +11,21 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from diffpose.model.heatmaps.grid import HEIGHT, WIDTH
-from diffpose.platform.base.config import Settings
 from diffpose.platform.base.errors import SourceError
 from diffpose.platform.base.storage import read_bytes
-from diffpose.preprocessing.detectors.interface import Alignment, crops_from_windows
+from diffpose.preprocessing.detectors.interface import (
+    Alignment,
+    HeatmapDetector,
+    PixelDetectorKind,
+    crops_from_windows,
+)
 from diffpose.preprocessing.keypoints.combine import combined
 from diffpose.preprocessing.keypoints.joint_layouts import NAMES, Layout, to_h36m
 
 _AT_ONCE = 32
 
 
-class OnnxPoseSettings(Settings):
+class OnnxPoseSettings(PixelDetectorKind):
     """A top-down pose model in an .onnx file (extra [onnx])."""
 
     kind: Literal["onnx"] = "onnx"
@@ -45,6 +50,18 @@ class OnnxPoseSettings(Settings):
         "its training loss), 1 for models trained with plain cross-entropy",
     )
     channels: Literal["rgb", "bgr"] = Field("rgb", description="order of the input's channels")
+
+    def version(self) -> str:
+        """Return layout and digest of the file; what its outputs are, its graph alone tells."""
+        return _looked_at(self).version
+
+    def crop_size(self) -> tuple[int, int]:
+        """Return rows and columns of the input, as the file has them or as they were given."""
+        return _looked_at(self).input_size
+
+    def open(self, device: str) -> HeatmapDetector:
+        """Load the model; see PixelDetectorKind."""
+        return OnnxPoseDetector(self, device)
 
 
 class _SimCC(NamedTuple):
@@ -118,6 +135,11 @@ class OnnxPoseDetector:
         )
         product = np.einsum("bky,bkx->bkyx", _pooled(down, 2 * HEIGHT), _pooled(across, 2 * WIDTH))
         return np.asarray(product)
+
+
+@functools.lru_cache(maxsize=2)
+def _looked_at(settings: OnnxPoseSettings) -> OnnxPoseDetector:
+    return OnnxPoseDetector(settings)
 
 
 def _session(model: str, device: str) -> tuple[Any, str]:

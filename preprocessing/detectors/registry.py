@@ -14,17 +14,20 @@ from diffpose.model.geometry.skeleton import N_JOINTS
 from diffpose.platform.base.errors import SourceError
 from diffpose.platform.base.storage import read_json
 from diffpose.preprocessing.detectors.bundled import (
-    BundledDetector,
     BundledFinder,
     BundledSettings,
-    load_weights,
 )
-from diffpose.preprocessing.detectors.interface import HeatmapDetector, PersonFinder
+from diffpose.preprocessing.detectors.interface import (
+    HeatmapDetector,
+    PersonFinder,
+    PixelDetectorKind,
+)
 from diffpose.preprocessing.detectors.onnx_pose import OnnxPoseSettings
-from diffpose.preprocessing.detectors.simulated import VERSION, SimulatedDetectorSettings
+from diffpose.preprocessing.detectors.simulated import SimulatedDetectorSettings
 from diffpose.preprocessing.detectors.vitpose import VitPoseSettings
 from diffpose.preprocessing.keypoints.dataset_keypoints import DatasetKeypointSettings
 from diffpose.preprocessing.keypoints.recorded import RecordedSettings
+from diffpose.preprocessing.records.kinds import DetectorKind
 from diffpose.preprocessing.videos.settings import PeopleSettings
 
 
@@ -34,7 +37,6 @@ def _kind(value: Any) -> str:
     return str(getattr(value, "kind", "simulated"))
 
 
-PixelDetectorSettings: TypeAlias = BundledSettings | VitPoseSettings | OnnxPoseSettings
 DetectorSettings: TypeAlias = Annotated[
     Annotated[SimulatedDetectorSettings, Tag("simulated")]
     | Annotated[BundledSettings, Tag("bundled")]
@@ -47,17 +49,9 @@ DetectorSettings: TypeAlias = Annotated[
 
 
 @functools.lru_cache(maxsize=1)
-def pixel_detector(settings: PixelDetectorSettings, device: str) -> HeatmapDetector:
-    """Return a detector that looks at pixels; the last one is kept ready in each process."""
-    if isinstance(settings, BundledSettings):
-        return BundledDetector(settings, device)
-    if isinstance(settings, VitPoseSettings):
-        from diffpose.preprocessing.detectors.vitpose import VitPoseDetector
-
-        return VitPoseDetector(settings, device)
-    from diffpose.preprocessing.detectors.onnx_pose import OnnxPoseDetector
-
-    return OnnxPoseDetector(settings, device)
+def pixel_detector(settings: PixelDetectorKind, device: str) -> HeatmapDetector:
+    """Return a detector that looks at pictures; the last one is kept ready in each process."""
+    return settings.open(device)
 
 
 @functools.lru_cache(maxsize=1)
@@ -76,36 +70,23 @@ def person_finder(people: PeopleSettings, weights: str | None, device: str) -> P
     return BundledFinder(weights, people.threshold, device)
 
 
-def detector_version(settings: DetectorSettings) -> str:
-    """Return name and version of what will write the heatmaps."""
-    if isinstance(settings, SimulatedDetectorSettings):
-        return VERSION
-    if isinstance(settings, RecordedSettings):
-        return "recorded-1"
-    if isinstance(settings, DatasetKeypointSettings):
-        return "dataset-1"
-    return pixel_detector(settings, "cpu").version
-
-
 def temperatures(
-    settings: DetectorSettings, calibration: str | None, version: str
+    settings: DetectorKind, calibration: str | None, version: str
 ) -> NDArray[np.float64]:
     """Return the temperature of each joint, (17,).
 
-    From the calibration file if one is named, else what the bundled weights bring, else 1.
+    From the calibration file if one is named, else what the detector brings along.
 
     Raises:
         SourceError: the file is missing, is none of diffpose calibrate, or is another detector's.
     """
-    if calibration is not None and not isinstance(settings, PixelDetectorSettings):
+    if calibration is not None and settings.reads != "pictures":
         raise SourceError(
             f"calibration={calibration!r} is for detectors that look at pixels; the heatmaps of "
-            f"detector.kind={settings.kind} are as wide as their settings say. Leave it out."
+            f"{version} are as wide as their settings say. Leave it out."
         )
     if calibration is None:
-        if isinstance(settings, BundledSettings):
-            return np.array(load_weights(settings.weights).temperature, dtype=np.float64)
-        return np.ones(N_JOINTS)
+        return settings.temperature()
     try:
         saved = read_json(calibration)
         values = np.array(saved["temperature"], dtype=np.float64)

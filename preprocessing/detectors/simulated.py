@@ -8,7 +8,7 @@ is the true position plus noise of the very width that the heatmap shows.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,8 @@ from pydantic import Field
 
 from diffpose.model.geometry.skeleton import EDGES, JOINT_NAMES, MIRROR, N_JOINTS
 from diffpose.model.heatmaps import grid as hm
-from diffpose.platform.base.config import Settings
 from diffpose.preprocessing.records.clip import ClipDetections, ClipTruth
+from diffpose.preprocessing.records.kinds import DetectorKind, Material
 
 VERSION = "simulated-1"
 # The widths below are meant for this focal length, about 5 m away; others scale with it.
@@ -26,8 +26,10 @@ _TRUNK = ("Hip", "RHip", "LHip", "Spine", "Thorax")
 _SWAPPING_LIMBS = (("RKnee", "RFoot"), ("RElbow", "RWrist"))
 
 
-class SimulatedDetectorSettings(Settings):
+class SimulatedDetectorSettings(DetectorKind):
     """Noise of the simulated detector; px at a focal length of 1145 px."""
+
+    reads: ClassVar[Material] = "known motion"
 
     kind: Literal["simulated"] = "simulated"
     sigma_px: float = Field(3.5, gt=0, description="width at trunk and head")
@@ -47,6 +49,10 @@ class SimulatedDetectorSettings(Settings):
     swap_near_px: float = Field(70.0, gt=0, description="limbs nearer than this are confused more")
     swap_near_extra: float = Field(0.15, ge=0, le=1, description="added when they are near")
     dominant_weight: tuple[float, float] = Field((0.5, 0.98), description="weight of the 1st mode")
+
+    def version(self) -> str:
+        """Return name and version."""
+        return VERSION
 
 
 def detect(

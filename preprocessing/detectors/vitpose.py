@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from pathlib import Path
 from typing import Any, Literal
@@ -10,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from diffpose.platform.base.config import Settings
 from diffpose.platform.base.errors import SourceError
-from diffpose.preprocessing.detectors.interface import crops_from_windows
+from diffpose.preprocessing.detectors.interface import (
+    HeatmapDetector,
+    PixelDetectorKind,
+    crops_from_windows,
+)
 from diffpose.preprocessing.keypoints.combine import combined
 from diffpose.preprocessing.keypoints.joint_layouts import NAMES, to_h36m
 
@@ -23,7 +27,7 @@ _AT_ONCE = 32
 _COCO_MIRROR = [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
 
 
-class VitPoseSettings(Settings):
+class VitPoseSettings(PixelDetectorKind):
     """ViTPose through transformers (extra [vitpose])."""
 
     kind: Literal["vitpose"] = "vitpose"
@@ -33,6 +37,23 @@ class VitPoseSettings(Settings):
     revision: str = Field("main", description="of a hub model")
     dataset_index: int = Field(0, ge=0, description="expert of vitpose-plus models; 0 is COCO")
     mirror: bool = Field(False, description="average with the mirrored image (half the speed)")
+
+    def version(self) -> str:
+        """Return name of the model and digest of its weights, and whether it looks twice."""
+        mirrored = "-mirror" if self.mirror else ""
+        digest = _file_digest(self.model, self.revision)
+        if digest is None:  # no single safetensors file: the network itself must tell
+            return _looked_at(self).version
+        return f"vitpose-{_short(self.model)}-{digest}{mirrored}"
+
+    def crop_size(self) -> tuple[int, int]:
+        """Return rows and columns of the network's input, from its configuration."""
+        config = load_pretrained("VitPoseConfig", self.model, self.revision)
+        return _input_size(config)
+
+    def open(self, device: str) -> HeatmapDetector:
+        """Load the network; see PixelDetectorKind."""
+        return VitPoseDetector(self, device)
 
 
 class VitPoseDetector:
@@ -49,8 +70,7 @@ class VitPoseDetector:
             "VitPoseForPoseEstimation", settings.model, settings.revision
         ).to(device)
         config = self.network.config
-        size = config.backbone_config.image_size
-        self.input_size: tuple[int, int] = (int(size[0]), int(size[1]))
+        self.input_size = _input_size(config)
         n_joints = int(getattr(config, "num_labels", 17))
         if n_joints != len(NAMES["coco_17"]):
             raise SourceError(
@@ -96,8 +116,45 @@ class VitPoseDetector:
         return self.network(pixel_values=values, **more).heatmaps
 
 
+def _input_size(config: Any) -> tuple[int, int]:
+    rows, columns = config.backbone_config.image_size
+    return int(rows), int(columns)
+
+
+@functools.lru_cache(maxsize=1)
+def _looked_at(settings: VitPoseSettings) -> VitPoseDetector:
+    return VitPoseDetector(settings)
+
+
+@functools.lru_cache(maxsize=2)
+def _file_digest(model: str, revision: str) -> str | None:
+    """Return weights_digest of the network in a model's one safetensors file, without building it.
+
+    None where its weights are kept otherwise.
+    """
+    name = "model.safetensors"
+    file: str | None = str(Path(model, name)) if Path(model, name).is_file() else None
+    if file is None and not Path(model).is_dir():
+        from transformers.utils.hub import cached_file
+
+        try:
+            file = cached_file(model, name, revision=revision)
+        except (OSError, ValueError):
+            file = None  # loading the model says what is wrong
+    if file is None:
+        return None
+    from safetensors import safe_open
+
+    digest = hashlib.sha256()
+    with safe_open(file, framework="np") as tensors:
+        for tensor in sorted(tensors.keys()):
+            digest.update(tensor.encode())
+            digest.update(np.ascontiguousarray(tensors.get_tensor(tensor)).tobytes())
+    return digest.hexdigest()[:12]
+
+
 def load_pretrained(architecture: str, model: str, revision: str = "main") -> Any:
-    """Load a transformers model for inference.
+    """Load a transformers model for inference, or its configuration alone.
 
     Raises:
         SourceError: transformers is not installed, or there is no such model.
@@ -121,7 +178,7 @@ def load_pretrained(architecture: str, model: str, revision: str = "main") -> An
             f"There is no {architecture} at {model!r}: give a folder written by save_pretrained, "
             f"or the name of a model on the hub ({reason[0] if reason else error!r})."
         ) from None
-    return network.eval()
+    return network.eval() if hasattr(network, "eval") else network
 
 
 def weights_digest(network: Any) -> str:

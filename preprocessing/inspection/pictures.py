@@ -23,11 +23,8 @@ from diffpose.platform.store.clips import Clip
 from diffpose.platform.store.observations import read_observations
 from diffpose.platform.store.pose_store import PoseStore
 from diffpose.preprocessing.derived.mixture_stages import bridging_poses
-from diffpose.preprocessing.people.stages import limits_of
-from diffpose.preprocessing.people.track_files import read_tracks
 from diffpose.preprocessing.settings import PreprocessSettings
-from diffpose.preprocessing.videos.decode import decode, named_videos
-from diffpose.preprocessing.videos.settings import VideoSource
+from diffpose.preprocessing.sources.registry import source_of
 
 # Left, right, middle: apart also for those who cannot tell red from green.
 _LEFT_COLOUR, _RIGHT_COLOUR, _MIDDLE_COLOUR = (64, 156, 255), (255, 140, 0), (240, 240, 240)
@@ -230,23 +227,4 @@ def _colour(joint: int) -> tuple[int, int, int]:
 def _frames(store: PoseStore, clip: Clip, offsets: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
     """Yield the clip's frames; plain grey where the source has no pixels (motion capture)."""
     settings = validate(PreprocessSettings, {**store.attributes["config"], "store": store.uri})
-    source = settings.source
-    if not isinstance(source, VideoSource):
-        grey = np.full((clip.height, clip.width, 3), 60, np.uint8)
-        yield from (grey for _ in offsets)
-        return
-    uri = named_videos(source.uri).get(clip.source)
-    if uri is None:
-        raise StoreError(
-            f"The video {clip.source!r} is no longer at {source.uri!r}; put it back to see it."
-        )
-    tracks = read_tracks(store.uri, clip.source)
-    wanted = [int(tracks.pts[clip.first_frame + offset]) for offset in offsets]
-    frames = decode(
-        uri,
-        first_pts=wanted[0],
-        stop_pts=wanted[-1] + 1,
-        limits=limits_of(source),
-        wanted=set(wanted),
-    )
-    yield from (frame.pixels for frame in frames)
+    yield from source_of(settings).frames(store.uri, clip, offsets)

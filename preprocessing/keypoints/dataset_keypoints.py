@@ -12,23 +12,29 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from diffpose.model.heatmaps import grid as hm
-from diffpose.platform.base.config import Settings
+from diffpose.preprocessing.records.kinds import DetectorKind, Material
 
 Array = NDArray[np.float64]
 
 
-class DatasetKeypointSettings(Settings):
+class DatasetKeypointSettings(DetectorKind):
     """The keypoints of the data set itself."""
+
+    reads: ClassVar[Material] = "a data set's keypoints"
 
     kind: Literal["dataset"] = "dataset"
     least_cells: float = Field(0.7, gt=0, description="least standard deviation in heatmap cells")
+
+    def version(self) -> str:
+        """Return name and version."""
+        return "dataset-1"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,6 @@ from pydantic import Field
 
 from diffpose.model.geometry.skeleton import JOINT_NAMES, PARENTS
 from diffpose.model.heatmaps import grid as hm
-from diffpose.platform.base.config import Settings
 from diffpose.platform.base.errors import SourceError
 from diffpose.platform.base.storage import absolute, exists, filesystem, is_local, join
 from diffpose.preprocessing.detectors.interface import windows_around
@@ -41,6 +40,7 @@ from diffpose.preprocessing.keypoints.recorded_formats import (
     openpose_name,
     read_frames,
 )
+from diffpose.preprocessing.records.kinds import DetectorKind, Material
 
 # COCO's sigmas: nose .026, eyes .025, ears .035, shoulders .079, elbows .072, wrists .062, hips
 # .107, knees .087, ankles .089.
@@ -51,8 +51,10 @@ _SIGMA_OF: dict[str, float] = {
 SIGMAS = np.array([_SIGMA_OF[n if n in _SIGMA_OF else n[1:]] for n in JOINT_NAMES])
 
 
-class RecordedSettings(Settings):
+class RecordedSettings(DetectorKind):
     """Keypoints of AlphaPose, OpenPose, MMPose, COCO or Detectron files, one per video."""
+
+    reads: ClassVar[Material] = "keypoint files"
 
     kind: Literal["recorded"] = "recorded"
     uri: str = Field(
@@ -75,6 +77,14 @@ class RecordedSettings(Settings):
     )
     spread: float = Field(2.0, ge=0, description="how much wider a joint of no confidence is")
     least_cells: float = Field(0.7, gt=0, description="least standard deviation in heatmap cells")
+
+    def version(self) -> str:
+        """Return name and version."""
+        return "recorded-1"
+
+    def absolute(self) -> Self:
+        """Return the settings with URIs that mean the same on every worker."""
+        return self.model_copy(update={"uri": absolute(self.uri)})
 
 
 @dataclass(frozen=True)

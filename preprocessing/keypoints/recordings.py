@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from diffpose.platform.base.errors import SourceError
 from diffpose.platform.base.storage import filesystem, join
+from diffpose.preprocessing.records.kinds import Material
 from diffpose.preprocessing.records.names import NamedFiles
 
 # OpenPose writes one file per frame: VIDEO_000000000012_keypoints.json, or without a VIDEO
@@ -21,6 +23,10 @@ class KeypointSource(NamedFiles):
 
     ``detector.format``, ``layout``, ``conversion`` and ``spread`` say how they are read and drawn.
     """
+
+    gives: ClassVar[tuple[Material, ...]] = ("keypoint files",)
+    default_detector: ClassVar[str] = "recorded"
+    otherwise: ClassVar[str] = "Use detector.kind=recorded"
 
     kind: Literal["keypoints"] = "keypoints"
     uri: str = Field(
@@ -34,6 +40,14 @@ class KeypointSource(NamedFiles):
         None, gt=0, description="focal length; default: 1.145 x the longer side"
     )
     clip_frames: int = Field(512, ge=16, le=4096, description="longest clip; longer ones are cut")
+
+    @classmethod
+    def completed(cls, source: Any, detector: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a detector's settings: the recorded keypoints are the source's own files."""
+        if detector["kind"] != cls.default_detector:
+            return dict(detector)
+        uri = source.get("uri") if isinstance(source, Mapping) else source.uri
+        return {**detector, "uri": uri}
 
 
 @dataclass(frozen=True)

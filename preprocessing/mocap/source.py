@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from diffpose.preprocessing.mocap.joint_maps import (
     load_joint_map,
 )
 from diffpose.preprocessing.mocap.units import metres_per_unit, to_world_m, up_axis
+from diffpose.preprocessing.records.kinds import Material
 from diffpose.preprocessing.records.names import NamedFiles
 
 SUFFIX = ".bvh"
@@ -25,6 +26,10 @@ SUFFIX = ".bvh"
 
 class MocapSource(NamedFiles):
     """A folder of BVH files."""
+
+    gives: ClassVar[tuple[Material, ...]] = ("known motion",)
+    default_detector: ClassVar[str] = "simulated"
+    otherwise: ClassVar[str] = "Render films with diffpose render, or use detector.kind=simulated"
 
     kind: Literal["mocap"] = "mocap"
     uri: str = Field(description="folder of *.bvh, searched with its subfolders")

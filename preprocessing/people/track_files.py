@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffpose.platform.base.storage import join, read_bytes, write_bytes
+from diffpose.platform.store.clips import Clip
 from diffpose.preprocessing.people.tracking import Track
 
 FOLDER = "people"  # of a store
@@ -64,3 +65,15 @@ def read_tracks(store: str, name: str) -> VideoTracks:
 def digest(name: str) -> str:
     """Return a short file name for a text."""
     return hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def track_of(tracks: VideoTracks, clip: Clip) -> Track:
+    """Return the person whom a clip follows."""
+    return next(track for track in tracks.tracks if track.track == clip.track)
+
+
+def clip_boxes(tracks: VideoTracks, clip: Clip) -> NDArray[np.float32]:
+    """Return the person's boxes over a clip, (R, 4), px."""
+    track = track_of(tracks, clip)
+    first = clip.first_frame - track.first
+    return track.boxes_px[first : first + clip.n_rows]

@@ -17,7 +17,7 @@ from diffpose.platform.base.config import differences
 from diffpose.platform.base.errors import StoreError
 from diffpose.platform.base.storage import exists, join, list_names, read_json, write_json
 from diffpose.platform.store.clips import Clip, Split
-from diffpose.platform.store.pose_store import span_rows_for
+from diffpose.platform.store.fields import span_rows_for
 from diffpose.preprocessing.records.seeds import number
 from diffpose.preprocessing.settings import CONTENT_FIELDS, PreprocessSettings
 
@@ -32,6 +32,14 @@ class Span(BaseModel, frozen=True, extra="forbid"):
     first_row: int
     n_rows: int
     clips: list[Clip]
+
+
+class SpanMarker(BaseModel, frozen=True, extra="ignore"):
+    """What is written when a span is done."""
+
+    span: int
+    errors: dict[str, str]  # clip -> why it failed
+    skipped: list[str] = []  # clips that there was nothing to make from
 
 
 class Plan(BaseModel, frozen=True, extra="forbid"):
@@ -152,15 +160,18 @@ def _packed(clips: Sequence[Clip], span_rows: int) -> list[list[Clip]]:
     return groups
 
 
-def markers(log_uri: str) -> dict[int, dict[str, Any]]:
+def markers(log_uri: str) -> dict[int, SpanMarker]:
     """Return what was written when each span was done, by the span's number."""
-    found = (read_json(join(log_uri, name)) for name in list_names(log_uri, ".json"))
-    return {marker["span"]: marker for marker in found}
+    found = (
+        SpanMarker.model_validate(read_json(join(log_uri, name)))
+        for name in list_names(log_uri, ".json")
+    )
+    return {marker.span: marker for marker in found}
 
 
-def left(plan: Plan, done: dict[int, dict[str, Any]]) -> list[Span]:
+def left(plan: Plan, done: dict[int, SpanMarker]) -> list[Span]:
     """Return the spans that are not done, or in which a clip failed."""
-    return [span for span in plan.spans if span.span not in done or done[span.span]["errors"]]
+    return [span for span in plan.spans if span.span not in done or done[span.span].errors]
 
 
 def n_clip_rows(plan: Plan) -> int:
@@ -168,7 +179,7 @@ def n_clip_rows(plan: Plan) -> int:
     return sum(clip.n_rows for span in plan.spans for clip in span.clips)
 
 
-def clips_with_status(plan: Plan, done: dict[int, dict[str, Any]]) -> list[Clip]:
+def clips_with_status(plan: Plan, done: dict[int, SpanMarker]) -> list[Clip]:
     """Return all clips with how their making went."""
     clips = []
     for span in plan.spans:
@@ -177,7 +188,7 @@ def clips_with_status(plan: Plan, done: dict[int, dict[str, Any]]) -> list[Clip]
             if marker is None:
                 clips.append(clip)
                 continue
-            error = marker["errors"].get(clip.clip, "")
+            error = marker.errors.get(clip.clip, "")
             status = "failed" if error else "done"
             clips.append(clip.model_copy(update={"status": status, "error": error}))
     return clips

@@ -6,12 +6,12 @@ import re
 
 from pydantic import Field, field_validator
 
-from diffpose.platform.base.config import Settings
+from diffpose.preprocessing.records.kinds import SourceKind
 
 DEFAULT_ACTION = r"^(?:dataset-\d+_)?(?P<action>[A-Za-z][A-Za-z-]*)"
 
 
-class NamedFiles(Settings):
+class NamedFiles(SourceKind):
     """What all sources of files are told of their names."""
 
     action_pattern: str = Field(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from diffpose.platform.base.errors import DiffPoseError
 from diffpose.platform.base.storage import exists, join, write_bytes
+from diffpose.platform.execution.ray_stages import Stage
 from diffpose.platform.store.clips import Split
 from diffpose.preprocessing.mocap.bodies import bone_factors, reshape_body
 from diffpose.preprocessing.mocap.source import SUFFIX, Motion, read_motion
@@ -43,8 +44,23 @@ def film_names(settings: FilmSettings, name: str, motion: Motion, camera: int) -
     return {f"{stem}_s{i:02d}_camera_{camera}.mp4": piece for i, piece in enumerate(pieces)}
 
 
-def make_render_fn(settings: FilmSettings, names: Sequence[str], splits: dict[str, Split]) -> Any:
-    """Return a stage on rows {"source", "camera"}: writes the films of a motion and camera.
+class Shot(NamedTuple):
+    """A motion before one of the cameras."""
+
+    motion: str
+    camera: int
+
+
+class Rendered(NamedTuple):
+    """New films of a shot, their frames, and what went wrong, or nothing."""
+
+    films: int
+    frames: int
+    error: str
+
+
+def make_render_fn(settings: FilmSettings, names: Sequence[str], splits: dict[str, Split]) -> Stage:
+    """Return a stage from Shot to Rendered: writes the films of a motion and camera.
 
     Args:
         settings: of the films.
@@ -52,9 +68,9 @@ def make_render_fn(settings: FilmSettings, names: Sequence[str], splits: dict[st
         splits: of the motions.
     """
 
-    def render(row: dict[str, Any]) -> dict[str, Any]:
-        name, camera = row["source"], int(row["camera"])
-        done = {"source": name, "films": 0, "frames": 0, "error": ""}
+    def render(shot: Shot) -> Rendered:
+        name, camera = shot.motion, shot.camera
+        films = frames_written = 0
         try:
             motion = _read(settings, name)
             for film, frames in film_names(settings, name, motion, camera).items():
@@ -62,11 +78,11 @@ def make_render_fn(settings: FilmSettings, names: Sequence[str], splits: dict[st
                 if exists(sidecar_uri(uri)):
                     continue
                 write_film(settings, names, splits, name, motion, frames, camera, uri)
-                done["films"] += 1
-                done["frames"] += len(frames)
+                films += 1
+                frames_written += len(frames)
         except DiffPoseError as error:
-            done["error"] = f"{name}: {error}"
-        return done
+            return Rendered(films, frames_written, f"{name}: {error}")
+        return Rendered(films, frames_written, "")
 
     return render
 

@@ -6,14 +6,13 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from diffpose.model.geometry.camera import DEFAULT_FOCAL_RATIO
 from diffpose.platform.base.config import Settings
 from diffpose.preprocessing.mocap.bodies import BodySettings
 from diffpose.preprocessing.mocap.source import MocapSource
 from diffpose.preprocessing.mocap.virtual_cameras import CameraSettings
 from diffpose.preprocessing.records.splits import SplitSettings
 
-# Human3.6M's cameras: 1145 px of focal length at 1000 px of width.
-_FOCAL_RATIO = 1.145
 # What a film shows; a rerun must agree with the folder it goes on with.
 CONTENT_FIELDS = (
     "source", "cameras", "bodies", "split", "fps", "seconds", "people", "variety", "clutter",
@@ -27,7 +26,7 @@ class FilmSettings(Settings):
     source: MocapSource = Field(description="the motions")
     out: str = Field(description="folder of the films: local path or fsspec URI")
     cameras: CameraSettings = Field(
-        CameraSettings(width=480, height=480, focal_px=480 * _FOCAL_RATIO),
+        CameraSettings(width=480, height=480, focal_px=480 * DEFAULT_FOCAL_RATIO),
         description="virtual cameras, one film each; focal_px follows width unless given",
     )
     bodies: BodySettings = Field(BodySettings(), description="pseudo-subjects")
@@ -54,8 +53,8 @@ class FilmSettings(Settings):
         if not isinstance(cameras, dict) or "width" not in cameras:
             return values
         # 549.6: the default of this class, put in by the merge of settings
-        if cameras.get("focal_px") in (None, 480 * _FOCAL_RATIO):
-            focal = float(cameras["width"]) * _FOCAL_RATIO
+        if cameras.get("focal_px") in (None, 480 * DEFAULT_FOCAL_RATIO):
+            focal = float(cameras["width"]) * DEFAULT_FOCAL_RATIO
             return {**values, "cameras": {**cameras, "focal_px": focal}}
         return values
 

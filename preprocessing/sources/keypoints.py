@@ -1,102 +1,165 @@
-"""Stages from keypoint files alone to stored detections: people are linked, drawn, never seen."""
+"""Keypoint files alone as a source: people are linked, drawn, never seen."""
 
 from __future__ import annotations
 
-import json
+import functools
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from diffpose.model.geometry.camera import assumed_intrinsics_px
 from diffpose.platform.base.errors import DiffPoseError, SourceError
-from diffpose.platform.execution.ray_stages import Row, RowFunction
-from diffpose.platform.store.clips import Clip, clip_id
+from diffpose.platform.base.progress import Progress
+from diffpose.platform.execution.ray_stages import ActorStage, Stage, run_stages
+from diffpose.platform.store.clips import Clip, Split, clip_id
+from diffpose.platform.store.fields import DETECTION_FIELDS, LARGEST_SPAN
 from diffpose.preprocessing.keypoints.recorded import (
     RecordedSettings,
     Recording,
     read_recording,
     recorded_heatmaps,
 )
+from diffpose.preprocessing.keypoints.recorded_formats import read_frames
 from diffpose.preprocessing.keypoints.recordings import KeypointSource, Located, keypoint_recordings
-from diffpose.preprocessing.people.track_files import VideoTracks, read_tracks, write_tracks
+from diffpose.preprocessing.people.track_files import (
+    VideoTracks,
+    clip_boxes,
+    read_tracks,
+    write_tracks,
+)
 from diffpose.preprocessing.people.tracking import Track, link
-from diffpose.preprocessing.planning.plan import Span
+from diffpose.preprocessing.planning.plan import Probe
+from diffpose.preprocessing.planning.run_spans import session
+from diffpose.preprocessing.planning.span_row import SpanRow, summary_of
 from diffpose.preprocessing.settings import PreprocessSettings
-from diffpose.preprocessing.sources.mocap import blank_arrays, fill_rows
-from diffpose.preprocessing.sources.video import DEFAULT_FOCAL_RATIO, clip_boxes, summary_of
+from diffpose.preprocessing.sources.files import look_through
+from diffpose.preprocessing.sources.interface import (
+    SourceFile,
+    SourceReport,
+    WithoutPictures,
+    splits_by_rule,
+)
+from diffpose.preprocessing.videos.settings import PeopleSettings
 
 
-def make_probe_fn(settings: PreprocessSettings) -> RowFunction:
-    """Return a function that links a file's people: {"source"} -> its clips or its error."""
-    source, detector = _of(settings)
-    located = keypoint_recordings(source.uri)
+@dataclass(frozen=True)
+class KeypointRecordings(WithoutPictures):
+    """Keypoint files without their videos; see Source."""
 
-    def probe(row: Row) -> Row:
-        name = row["source"]
+    settings: PreprocessSettings
+    source: KeypointSource
+    detector: RecordedSettings
+
+    longest_span = LARGEST_SPAN
+
+    @functools.cached_property
+    def _located(self) -> dict[str, Located]:
+        return keypoint_recordings(self.source.uri)
+
+    def recordings(self) -> dict[str, str]:
+        """Return the files, or the folders of files that hold a frame each."""
+        return {name: located.uri for name, located in self._located.items()}
+
+    def splits(self, names: Sequence[str], earlier: Collection[str]) -> dict[str, Split]:
+        """Test all: there is no truth to train on. Patterns are checked nevertheless."""
+        splits_by_rule(names, earlier, self.settings.split, self.settings.seed)
+        return dict.fromkeys(names, "test")
+
+    def probe(self, files: Sequence[SourceFile]) -> list[Probe]:
+        """Link every file's people, in parallel."""
+        progress = Progress("probe", len(files), "files")
+        probes = []
+        with session(self.settings):
+            for probe in run_stages(files, [self.probe_one], self.settings.workers):
+                probes.append(probe)
+                progress.advance(1)
+        return probes
+
+    def probe_one(self, file: SourceFile) -> Probe:
+        """Link a file's people, save their tracks, and return their clips or the file's error."""
+        name, source = file.name, self.source
         try:
-            recording = _read(detector, located, name)
-            tracks = _linked(settings, source, recording, name)
+            tracks = _linked(self.settings.people, source, self._read(name), name)
         except DiffPoseError as error:
-            return {"source": name, "clips": "[]", "error": str(error)}
-        write_tracks(settings.store, name, tracks)
+            return Probe(name, error=str(error))
+        write_tracks(self.settings.store, name, tracks)
         stem = name.rsplit("/", 1)[-1]
-        clips = [
+        clips = tuple(
             Clip(
-                clip=clip_id(name, first, min(source.clip_frames, stop - first), f"#{one.track}"),
+                clip=clip_id(name, first, n_rows, f"#{one.track}"),
                 source=name,
                 subject=stem.rpartition(".")[0] or stem,
                 action=source.action_of(name),
                 camera="camera_0",
                 track=one.track,
-                split="test",  # there is no truth to train on
+                split=file.split,
                 fps=source.fps,
                 width=source.width,
                 height=source.height,
                 first_frame=first,
                 first_row=0,
-                n_rows=min(source.clip_frames, stop - first),
-            ).model_dump(mode="json")
+                n_rows=n_rows,
+            )
             for one in tracks.tracks
             for stop in (one.first + len(one.boxes_px),)
             for first in range(one.first, stop, source.clip_frames)
-        ]
-        return {"source": name, "clips": json.dumps(clips), "error": ""}
+            for n_rows in (min(source.clip_frames, stop - first),)
+        )
+        return Probe(name, clips)
 
-    return probe
+    def stages(self, temperature: NDArray[np.float64] | None) -> list[Stage | ActorStage]:
+        """Keypoints -> heatmaps."""
+        del temperature
+        return [self.draw]
 
-
-def make_draw_fn(settings: PreprocessSettings) -> RowFunction:
-    """Return a function that draws a span's keypoints as heatmaps."""
-    source, detector = _of(settings)
-    located = keypoint_recordings(source.uri)
-    focal = source.focal_px or DEFAULT_FOCAL_RATIO * max(source.width, source.height)
-    camera = np.array([focal, focal, source.width / 2, source.height / 2])
-
-    def draw(row: Row) -> Row:
-        span = Span.model_validate_json(row["span"])
-        arrays = blank_arrays(span)
-        errors: dict[str, str] = {}
-        for clip in span.clips:
+    def draw(self, row: SpanRow) -> SpanRow:
+        """Draw a span's keypoints as heatmaps."""
+        source = self.source
+        camera = assumed_intrinsics_px(source.width, source.height, source.focal_px)
+        row = row.with_blank(DETECTION_FIELDS)
+        for clip in row.span.clips:
             try:
-                recording = _read(detector, located, clip.source)
+                recording = self._read(clip.source)
             except DiffPoseError as error:
-                errors[clip.clip] = str(error)
+                row.errors[clip.clip] = str(error)
                 continue
-            tracks = read_tracks(settings.store, clip.source)
+            tracks = read_tracks(self.settings.store, clip.source)
             boxes = clip_boxes(tracks, clip)
             rows = slice(clip.first_frame, clip.first_frame + clip.n_rows)
             keypoints, confidence = recording.along(tracks.frame_index[rows], boxes)
-            drawn = recorded_heatmaps(keypoints, confidence, boxes, detector)
+            drawn = recorded_heatmaps(keypoints, confidence, boxes, self.detector)
             known = {
                 "camera": np.tile(camera, (clip.n_rows, 1)),
                 "timestamp_s": tracks.time_s[rows],
             }
-            fill_rows(arrays, span, clip, {**known, **summary_of(*drawn)})
-        return {"span": row["span"], "errors": json.dumps(errors), "arrays": arrays}
+            row.fill(clip, {**known, **summary_of(*drawn)})
+        return row
 
-    return draw
+    def check(self) -> SourceReport:
+        """Read every file."""
+
+        def look(name: str, uri: str) -> str:
+            frames = read_frames(uri, "auto", self._located[name].video).frames
+            people = [len(p) for p in frames.values()]
+            joints = sorted({len(p.keypoints_px) for one in frames.values() for p in one})
+            return f"{len(frames)} frames, up to {max(people, default=0)} people, {joints} joints"
+
+        return look_through(self.recordings(), look)
+
+    def _read(self, name: str) -> Recording:
+        if name not in self._located:
+            raise SourceError(
+                f"{name} was there when the store was planned, and is no longer at source.uri. Put "
+                "it back, or make a new store."
+            )
+        located = self._located[name]
+        return read_recording(self.detector, located.uri, located.video)
 
 
 def _linked(
-    settings: PreprocessSettings, source: KeypointSource, recording: Recording, name: str
+    people: PeopleSettings, source: KeypointSource, recording: Recording, name: str
 ) -> VideoTracks:
     known = sorted(frame for frame, people in recording.frames.items() if people and frame >= 0)
     if not known:
@@ -122,7 +185,6 @@ def _linked(
         np.array([[*p.box_px, p.score, p.track] for p in recording.people(f)], np.float64)
         for f in known
     ]
-    people = settings.people
 
     def linked(shortest_s: float) -> list[Track]:
         return link(
@@ -135,18 +197,3 @@ def _linked(
     if (longest - 1) / source.fps < people.shortest_s:
         tracks = linked(0.0)  # single pictures: everyone counts
     return VideoTracks(frames.astype(np.int64), times, frames.astype(np.int64), tuple(tracks))
-
-
-def _read(detector: RecordedSettings, located: dict[str, Located], name: str) -> Recording:
-    if name not in located:
-        raise SourceError(
-            f"{name} was there when the store was planned, and is no longer at source.uri. Put it "
-            "back, or make a new store."
-        )
-    return read_recording(detector, located[name].uri, located[name].video)
-
-
-def _of(settings: PreprocessSettings) -> tuple[KeypointSource, RecordedSettings]:
-    assert isinstance(settings.source, KeypointSource)
-    assert isinstance(settings.detector, RecordedSettings)
-    return settings.source, settings.detector

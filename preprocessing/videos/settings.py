@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from diffpose.platform.base.config import Settings
+from diffpose.preprocessing.records.kinds import Material
 from diffpose.preprocessing.records.names import NamedFiles
+from diffpose.preprocessing.videos.opening import Limits
 
 
 class VideoSource(NamedFiles):
     """Video files, with or without sidecars (diffpose.preprocessing.videos.sidecar)."""
+
+    gives: ClassVar[tuple[Material, ...]] = ("pictures", "keypoint files")
+    default_detector: ClassVar[str] = "bundled"
+    otherwise: ClassVar[str] = "Videos take detector.kind=bundled, vitpose, onnx or recorded"
 
     kind: Literal["videos"] = "videos"
     uri: str | list[str] = Field(
@@ -31,6 +37,10 @@ class VideoSource(NamedFiles):
         description="focal length where no sidecar gives one; default: 1.145 x the longer side",
     )
     max_megapixels: float = Field(36.0, gt=0, description="larger frames are refused")
+
+    def limits(self) -> Limits:
+        """Return what is refused."""
+        return Limits(max_pixels=int(self.max_megapixels * 1e6))
 
 
 class PeopleSettings(Settings):

@@ -19,15 +19,17 @@ from diffpose.model.geometry.skeleton import EDGES, JOINT_NAMES
 from diffpose.model.mixtures.gaussian_mixture import MixtureSpec
 from diffpose.platform.base.errors import StoreError
 from diffpose.platform.store.clips import clip_id, read_clips, write_clips
-from diffpose.platform.store.groups import MixtureAttributes
-from diffpose.platform.store.pose_store import (
+from diffpose.platform.store.fields import (
     DETECTION_FIELDS,
     LARGEST_SPAN,
-    SCHEMA_VERSION,
     SMALLEST_SPAN,
+    span_rows_for,
+)
+from diffpose.platform.store.groups import MixtureAttributes
+from diffpose.platform.store.pose_store import (
+    SCHEMA_VERSION,
     PoseStore,
     contiguous_ranges,
-    span_rows_for,
     whole_clips,
 )
 from diffpose.preprocessing.derived.mixture_stages import mixture_fields
@@ -50,11 +52,11 @@ def test_round_trip_of_every_field(tmp_path: Path, field) -> None:
     values = some_values(field, 64)
     store.write(field.name, 64, values)
     again = PoseStore.open(store.uri)
-    array = again.array(field.name)
+    array = again.stored(field.name)
     assert array.shape == (128, *field.shape)
     assert array.dtype == np.dtype(field.dtype)
-    assert array.attrs["unit"] == field.unit
-    assert array.attrs["description"] == field.description
+    assert array.unit == field.unit
+    assert array.description == field.description
     np.testing.assert_array_equal(again.read(field.name, 64, 128), values)
     np.testing.assert_array_equal(again.read(field.name, 70, 75), values[6:11])
     empty = again.read(field.name, 0, 64)  # never written: unknown
@@ -96,7 +98,7 @@ def test_relative_and_file_uris_mean_the_same(
 @pytest.mark.parametrize("how", ["open", "create"])
 def test_another_schema_version(tmp_path: Path, how: str) -> None:
     store = make_store(tmp_path)
-    store.group.attrs["diffpose_schema"] = 77
+    store.update_attributes({"diffpose_schema": 77})
     with pytest.raises(StoreError) as caught:
         if how == "open":
             PoseStore.open(store.uri)
@@ -148,7 +150,7 @@ def test_creation_that_was_interrupted_is_taken_up(tmp_path: Path) -> None:
     zarr.open_group(str(tmp_path / "store"), mode="a")  # a group without attributes
     store = make_store(tmp_path)
     assert store.attributes["diffpose_schema"] == SCHEMA_VERSION
-    assert store.array("camera").shape == (128, 4)
+    assert store.stored("camera").shape == (128, 4)
 
 
 def test_missing_array_lists_arrays(tmp_path: Path) -> None:
@@ -168,13 +170,13 @@ def test_growing_keeps_rows_and_settings(tmp_path: Path) -> None:
     grown = PoseStore.create(store.uri, 320, 4096, {"detector": {"version": 4}})
     assert (grown.span_rows, grown.attributes["detector"]) == (64, {"version": 3})
     for field in DETECTION_FIELDS:
-        assert grown.array(field.name).shape == (320, *field.shape)
+        assert grown.stored(field.name).shape == (320, *field.shape)
         np.testing.assert_array_equal(grown.read(field.name, 0, 128), values[field.name])
     grown.write("camera", 256, np.ones((64, 4), np.float32))
     assert np.isnan(grown.read("camera", 128, 256)).all()
     np.testing.assert_array_equal(PoseStore.open(store.uri).read("camera", 256, 320), 1)
     # Asking for fewer rows never cuts.
-    assert PoseStore.create(store.uri, 64, 64, {}).array("camera").shape == (320, 4)
+    assert PoseStore.create(store.uri, 64, 64, {}).stored("camera").shape == (320, 4)
 
 
 def test_clips_round_trip(tmp_path: Path) -> None:
@@ -223,10 +225,10 @@ def test_mixture_groups(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"'histogram' do not say .*\(spec, seed, depth\)"):
         store.mixture_attributes("histogram")
     fitted = MixtureAttributes(spec=MixtureSpec(n_kernels=2), seed=3, depth={"kind": "histogram"})
-    store.group["mixtures/histogram"].attrs.update(fitted.fitted_with())
+    store.update_group("mixtures", "histogram", fitted.fitted_with())
     assert store.mixture_attributes("histogram") == fitted
     assert not fitted.holds("train")
-    store.group["mixtures/histogram"].attrs["complete_splits"] = ["train"]
+    store.update_group("mixtures", "histogram", {"complete_splits": ["train"]})
     half = store.mixture_attributes("histogram")
     assert half.holds("train")
     assert not half.holds("test")
@@ -304,22 +306,21 @@ def test_spans_are_whole_shards_and_shards_whole_chunks(tmp_path: Path, span_row
     for name, spec in specs.items():
         for field in mixture_fields(spec):
             store.require_array(f"mixtures/{name}", field, 2 * span_rows)
-    arrays = [
-        array for _, array in store.group.members(max_depth=None) if isinstance(array, zarr.Array)
-    ]
+    arrays = store.arrays()
     assert len(arrays) == len(DETECTION_FIELDS) + 9
-    for array in arrays:
+    for name, array in arrays.items():
         assert array.shards is not None
-        assert span_rows % array.shards[0] == 0, array.name
-        assert array.shards[0] % array.chunks[0] == 0, array.name
-        assert array.shards[1:] == array.chunks[1:] == array.shape[1:], array.name
+        assert span_rows % array.shards[0] == 0, name
+        assert array.shards[0] % array.chunks[0] == 0, name
+        assert array.shards[1:] == array.chunks[1:] == array.shape[1:], name
 
 
 WRITER = """
 import sys
 import numpy as np
 from diffpose.platform.store.groups import MixtureAttributes
-from diffpose.platform.store.pose_store import DETECTION_FIELDS, PoseStore
+from diffpose.platform.store.fields import DETECTION_FIELDS
+from diffpose.platform.store.pose_store import PoseStore
 uri, mine, n_spans = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 store = PoseStore.open(uri, mode="r+")
 print("ready", flush=True)

@@ -71,7 +71,7 @@ def test_labels_become_the_camera_frame(tmp_path: Path) -> None:
 
 def test_unsure_keypoints_are_drawn_wider(tmp_path: Path) -> None:
     write_pickle(tmp_path / "h36m_sh_conf_cam_source_final.pkl")
-    few = measured_errors(source(tmp_path))
+    few = measured_errors(data_set(source(tmp_path)))
     assert isinstance(few, ErrorsByConfidence)
     data = data_set(source(tmp_path))
     views = [data.view(n, s.camera) for n in data.recordings()[:9] for s in data.shots(n)]

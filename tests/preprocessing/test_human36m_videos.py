@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,17 +14,18 @@ from diffpose.model.geometry.camera import project
 from diffpose.platform.base.config import validate
 from diffpose.platform.base.errors import SourceError
 from diffpose.platform.store.clips import Clip
+from diffpose.platform.store.fields import DETECTION_FIELDS
 from diffpose.preprocessing.datasets.human36m import KEPT
 from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS, PLACES
+from diffpose.preprocessing.datasets.human36m_videos import write_sidecars
 from diffpose.preprocessing.detectors.bundled import BundledSettings
 from diffpose.preprocessing.detectors.examples import examples_of_film
-from diffpose.preprocessing.detectors.registry import pixel_detector
 from diffpose.preprocessing.inspection.detector_errors import make_compare_fn
 from diffpose.preprocessing.planning.plan import Span
+from diffpose.preprocessing.planning.span_row import SpanRow
 from diffpose.preprocessing.settings import PreprocessSettings
-from diffpose.preprocessing.sources.human36m_videos import write_sidecars
-from diffpose.preprocessing.sources.mocap import blank_arrays
-from diffpose.preprocessing.sources.video import make_pixel_detect_fn
+from diffpose.preprocessing.sources.registry import source_of
+from diffpose.preprocessing.sources.video_detection import CutSpan, PictureDetection
 from diffpose.preprocessing.videos.decode import named_videos
 from diffpose.preprocessing.videos.sidecar import (
     Sidecar,
@@ -105,29 +104,27 @@ def test_crops_are_straightened_to_a_pixel_or_two() -> None:
 
 LENS = CAMERAS[0].lens
 FX, FY, CX, CY = LENS.pinhole.tolist()
+DETECTION = PictureDetection(BundledSettings())
 TOLD = Sidecar(intrinsics_px=(FX, FY, CX, CY), distortion=(*LENS.radial, *LENS.tangential))
 
 
-def bent_span() -> dict[str, Any]:
+def bent_span(**lenses: Sidecar) -> CutSpan:
     """A span of two frames of noise, in a corner of the image, where the lens bends."""
     clip = Clip(clip="a", source="a.mp4", subject="S9", action="Walking", camera="54138969",
                 split="test", fps=50, width=1000, height=1002, first_frame=0, first_row=0,
                 n_rows=2)  # fmt: skip
     span = Span(span=0, first_row=0, n_rows=2, clips=[clip])
-    rows, columns = pixel_detector(BundledSettings(), "cpu").input_size
+    rows, columns = BundledSettings().crop_size()
     pixels = np.random.default_rng(1).integers(0, 255, (2, rows, columns, 3), dtype=np.uint8)
     scale = 500 / rows
-    return {
-        "span": span.model_dump_json(), "errors": "{}", "arrays": blank_arrays(span),
-        "pixels": pixels, "windows": np.array([[60, 40, scale, scale]] * 2, np.float32),
-    }  # fmt: skip
+    windows = np.array([[60, 40, scale, scale]] * 2, np.float32)
+    blank = SpanRow(span).with_blank(DETECTION_FIELDS)
+    return CutSpan(**vars(blank), pixels=pixels, windows=windows, lenses=lenses)
 
 
 def test_detections_move_with_their_crops() -> None:
-    detect = make_pixel_detect_fn(BundledSettings(), np.ones(17), "cpu")
-    row = bent_span()
-    plain = detect(row)["arrays"]
-    moved = detect({**row, "bent": json.dumps({"a": TOLD.model_dump_json()})})["arrays"]
+    plain = DETECTION.detect(bent_span(), np.ones(17)).arrays
+    moved = DETECTION.detect(bent_span(a=TOLD), np.ones(17)).arrays
     np.testing.assert_array_equal(plain["heatmaps"], moved["heatmaps"])
     apart = np.abs(moved["keypoints_2d"] - plain["keypoints_2d"]).max()
     assert apart > 3
@@ -136,20 +133,26 @@ def test_detections_move_with_their_crops() -> None:
 
 
 def test_calibration_compares_straight_detections_with_straight_truth(tmp_path: Path) -> None:
-    row = {**bent_span(), "bent": json.dumps({"a": TOLD.model_dump_json()})}
-    found = make_pixel_detect_fn(BundledSettings(), np.ones(17), "cpu")(row)["arrays"]
+    found = DETECTION.detect(bent_span(a=TOLD), np.ones(17)).arrays
     # a truth that projects, by a lens that does not bend, onto what was detected
     joints = np.concatenate([(found["keypoints_2d"] - [CX, CY]) / [FX, FY], np.ones((2, 17, 1))], 2)
-    row["arrays"] = {
-        **row["arrays"], "pose_3d": 4000.0 * (joints - joints[:, :1]),
-        "root_position": 4000.0 * joints[:, 0], "camera": np.tile([FX, FY, CX, CY], (2, 1)),
+    truth = {
+        "pose_3d": 4000.0 * (joints - joints[:, :1]), "root_position": 4000.0 * joints[:, 0],
+        "camera": np.tile([FX, FY, CX, CY], (2, 1)), "timestamp_s": np.zeros(2),
     }  # fmt: skip
     recipe = {"store": "unused", "detector": {"kind": "bundled"},
               "source": {"kind": "videos", "uri": str(tmp_path)}}  # fmt: skip
-    settings = validate(PreprocessSettings, recipe)
-    compare = make_compare_fn(settings, {"a.mp4": str(tmp_path / "a.mp4")}, 1)
-    assert np.abs(compare(row)["found"]["error_in_boxes"]).max() < 1e-4
-    assert np.abs(compare({**row, "bent": "{}"})["found"]["error_in_boxes"]).max() > 0.005
+    write_film(tmp_path / "a.mp4", 2, (64, 96))
+    compare = make_compare_fn(source_of(validate(PreprocessSettings, recipe)), 1)
+
+    def worst(row: CutSpan) -> float:
+        row.fill(row.span.clips[0], truth)
+        compared = compare(row).errors
+        assert compared is not None
+        return float(np.abs(compared.error_in_boxes).max())
+
+    assert worst(bent_span(a=TOLD)) < 1e-4
+    assert worst(bent_span()) > 0.005
 
 
 def test_training_examples_lie_where_the_lens_shows_them(tmp_path: Path) -> None:

@@ -14,10 +14,12 @@ from diffpose.platform.base.config import validate
 from diffpose.platform.base.errors import ConfigError, SourceError
 from diffpose.preprocessing.keypoints.joint_layouts import to_h36m_points, tuned_coco
 from diffpose.preprocessing.keypoints.recordings import keypoint_recordings
-from diffpose.preprocessing.planning.plan import extend_plan
+from diffpose.preprocessing.planning.plan import Probe, extend_plan
+from diffpose.preprocessing.planning.span_row import SpanRow
 from diffpose.preprocessing.settings import PreprocessSettings
-from diffpose.preprocessing.sources import keypoints as keypoint_stages
-from diffpose.preprocessing.sources.mocap import probe_from_row
+from diffpose.preprocessing.sources.interface import SourceFile
+from diffpose.preprocessing.sources.keypoints import KeypointRecordings
+from diffpose.preprocessing.sources.registry import source_of
 
 T = 30
 # COCO's 17 joints of a standing person, px
@@ -60,8 +62,14 @@ def settings(uri: Path, store: Path, **changes: Any) -> PreprocessSettings:
     return validate(PreprocessSettings, {**recipe, **changes})
 
 
-def probed(chosen: PreprocessSettings, name: str) -> Any:
-    return probe_from_row(keypoint_stages.make_probe_fn(chosen)({"source": name, "split": "test"}))
+def recordings(chosen: PreprocessSettings) -> KeypointRecordings:
+    source = source_of(chosen)
+    assert isinstance(source, KeypointRecordings)
+    return source
+
+
+def probed(chosen: PreprocessSettings, name: str) -> Probe:
+    return recordings(chosen).probe_one(SourceFile(name, "test"))
 
 
 def test_every_kind_of_file_is_found(tmp_path: Path) -> None:
@@ -88,9 +96,9 @@ def test_people_are_linked_and_drawn_where_they_stand(tmp_path: Path) -> None:
     probe = probed(chosen, "two.json")
     assert sorted(clip.track for clip in probe.clips) == [0, 1]
     plan = extend_plan(None, chosen, [probe], 4096)
-    drawn = keypoint_stages.make_draw_fn(chosen)({"span": plan.spans[0].model_dump_json()})
-    assert json.loads(drawn["errors"]) == {}
-    arrays = drawn["arrays"]
+    drawn = recordings(chosen).draw(SpanRow(plan.spans[0]))
+    assert drawn.errors == {}
+    arrays = drawn.arrays
     for clip in plan.spans[0].clips:
         rows = slice(clip.first_row, clip.first_row + clip.n_rows)
         nearest = min((0, -250), key=lambda s: abs(arrays["keypoints_2d"][rows][0, 9, 0] - 400 - s))
@@ -154,7 +162,7 @@ def test_wrong_settings_are_explained(tmp_path: Path) -> None:
         keypoint_recordings(str(tmp_path / "none"))
     with pytest.raises(SourceError, match=r"no \*.json or \*.npz"):
         keypoint_recordings(str(tmp_path))
-    with pytest.raises(ConfigError, match="keypoints alone"):
+    with pytest.raises(ConfigError, match=r"has keypoint files alone.*detector.kind=recorded"):
         settings(tmp_path, tmp_path, detector={"kind": "vitpose"})
     with pytest.raises(ConfigError, match=r"'source\.width' is required"):
         validate(PreprocessSettings, {"source": {"kind": "keypoints", "uri": "x", "height": 5},

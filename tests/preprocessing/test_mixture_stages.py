@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,9 @@ from diffpose.model.observations.initial_distribution import HistogramDepth, Obs
 from diffpose.platform.runs.model_files import depth_to_json
 from diffpose.platform.store.clips import Clip
 from diffpose.platform.store.groups import MixtureAttributes
-from diffpose.preprocessing.derived.mixture_stages import make_fit_fn
+from diffpose.preprocessing.derived.mixture_stages import ObservedSpan, make_fit_fn
 from diffpose.preprocessing.planning.plan import Span
+from diffpose.preprocessing.planning.span_row import SpanRow
 
 ROWS = 3
 
@@ -37,7 +37,7 @@ def clip(number: int) -> Clip:
     )  # fmt: skip
 
 
-def fitted(observations: list[Observations], engine: Any = "auto", **spec: Any) -> dict[str, Any]:
+def fitted(observations: list[Observations], engine: Any = "auto", **spec: Any) -> SpanRow:
     poses = np.random.default_rng(9).normal(0, 200, (100, 17, 3))
     attributes = MixtureAttributes(
         spec=MixtureSpec(**spec),
@@ -47,8 +47,9 @@ def fitted(observations: list[Observations], engine: Any = "auto", **spec: Any) 
     )
     clips = [clip(i) for i in range(len(observations))]
     span = Span(span=0, first_row=0, n_rows=ROWS * len(clips), clips=clips)
-    row = {"span": span.model_dump_json(), "observations": dict(enumerate(observations))}
-    return make_fit_fn(attributes, engine)(row)
+    observed = ObservedSpan(SpanRow(span), dict(enumerate(observations)))
+    row: SpanRow = make_fit_fn(attributes, engine)(observed)
+    return row
 
 
 def test_a_bad_clip_is_named_and_the_others_are_finite() -> None:
@@ -57,13 +58,13 @@ def test_a_bad_clip_is_named_and_the_others_are_finite() -> None:
     empty.heatmaps[1, 12] = 0
     lost.crops[2, 0] = np.nan
     result = fitted([observe(0), empty, lost, observe(3)])
-    errors = json.loads(result["errors"])
+    errors = result.errors
     assert sorted(errors) == ["clip-1", "clip-2"]
     for word in ("walk_1.bvh", "frame 1", "joint LElbow", "empty", "stages=detect"):
         assert word in errors["clip-1"]
     for word in ("walk_2.bvh", "crop", "frame 2", "not finite"):
         assert word in errors["clip-2"]
-    for values in result["arrays"].values():
+    for values in result.arrays.values():
         known = np.isfinite(values.reshape(4, -1)).all(axis=1)
         assert known.tolist() == [True, False, False, True]
 
@@ -75,8 +76,8 @@ def test_detections_without_spread_give_finite_mixtures(scope: Any, covariance: 
     sharp.heatmaps[:] = 0
     sharp.heatmaps[..., 30, 20] = 255  # every joint in the same cell
     result = fitted([sharp], scope=scope, covariance=covariance, n_draws=200)
-    assert json.loads(result["errors"]) == {}
-    for values in result["arrays"].values():
+    assert result.errors == {}
+    for values in result.arrays.values():
         assert np.isfinite(values).all()
 
 
@@ -84,6 +85,6 @@ def test_engines_and_samplings() -> None:
     means = {}
     for engine, sampling in (("cpu", "iid"), ("sklearn", "iid"), ("cpu", "stratified")):
         result = fitted([observe(5)], engine, n_draws=300, max_iterations=5, sampling=sampling)
-        means[engine, sampling] = result["arrays"]["means_mm"]
+        means[engine, sampling] = result.arrays["means_mm"]
     np.testing.assert_allclose(means["cpu", "iid"], means["sklearn", "iid"], atol=0.1)
     assert np.abs(means["cpu", "iid"] - means["cpu", "stratified"]).max() > 1

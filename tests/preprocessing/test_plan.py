@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from diffpose.platform.base.errors import SourceError, StoreError
-from diffpose.platform.store.pose_store import LARGEST_SPAN
+from diffpose.platform.store.fields import LARGEST_SPAN
 from diffpose.preprocessing.planning.plan import (
     Plan,
     Probe,
@@ -21,7 +21,8 @@ from diffpose.preprocessing.planning.plan import (
 )
 from diffpose.preprocessing.records.splits import SplitSettings, assign_splits, check_patterns
 from diffpose.preprocessing.settings import PreprocessSettings
-from diffpose.preprocessing.sources.mocap import motion_clips
+from diffpose.preprocessing.sources.mocap import MocapRecordings
+from diffpose.preprocessing.sources.registry import source_of
 
 SPLITS = ("train", "validation", "test")
 
@@ -39,8 +40,10 @@ def extended(
     plan: Plan | None, made: PreprocessSettings, files: list[File], names: list[str]
 ) -> Plan:
     splits = assign_splits(names, made.split, made.seed)
+    source = source_of(made)
+    assert isinstance(source, MocapRecordings)
     found = [
-        Probe(f.source, motion_clips(made, f.source, splits[f.source], 10.0, f.segments), f.error)
+        Probe(f.source, source.clips(f.source, splits[f.source], 10.0, f.segments), f.error)
         for f in files
     ]
     return extend_plan(plan, made, found, LARGEST_SPAN)

@@ -15,7 +15,7 @@ from diffpose.platform.workflows.render import render
 from diffpose.preprocessing.mocap.procedural.motion import write_motion_library
 from diffpose.preprocessing.mocap.source import MocapSource, read_motion
 from diffpose.preprocessing.records.splits import assign_splits
-from diffpose.preprocessing.render.films import encode, film_names, make_render_fn
+from diffpose.preprocessing.render.films import Rendered, Shot, encode, film_names, make_render_fn
 from diffpose.preprocessing.render.frames import View, random_lens, render_frames
 from diffpose.preprocessing.render.person.look import SKIN, random_build, random_look
 from diffpose.preprocessing.render.scene.scene import random_scene
@@ -46,11 +46,11 @@ def settings(motions: Path, out: Path, **changes: object) -> FilmSettings:
     return validate(FilmSettings, {**recipe, **changes})
 
 
-def render_one(chosen: FilmSettings, name: str) -> dict[str, object]:
+def render_one(chosen: FilmSettings, name: str) -> Rendered:
     names = sorted(path.name for path in Path(chosen.source.uri).glob("*.bvh"))
     splits = assign_splits(names, chosen.split, chosen.seed)
-    done: dict[str, object] = make_render_fn(chosen, names, splits)({"source": name, "camera": 0})
-    return done
+    rendered: Rendered = make_render_fn(chosen, names, splits)(Shot(name, 0))
+    return rendered
 
 
 @pytest.mark.parametrize("place", [(0.0, 0.0, 3.0), (0.7, -0.5, 2.5), (-0.9, 0.8, 4.0)])
@@ -73,7 +73,7 @@ def test_a_ball_is_seen_where_its_middle_projects(place: tuple[float, float, flo
 
 def test_joints_lie_on_the_body_and_in_its_box(motions: Path, tmp_path: Path) -> None:
     chosen = settings(motions, tmp_path, occluders=0, variety=0)
-    assert render_one(chosen, "walking_000.bvh")["error"] == ""
+    assert render_one(chosen, "walking_000.bvh").error == ""
     uri = str(tmp_path / "walking_000_camera_0.mp4")
     sidecar = read_sidecar(uri)
     truth = read_truth(uri, sidecar)
@@ -160,11 +160,11 @@ def test_long_motions_are_cut_into_films(motions: Path, tmp_path: Path) -> None:
     motion = read_motion(source, "waving_000.bvh")
     names = film_names(chosen, "waving_000.bvh", motion, 0)
     assert [len(frames) for frames in names.values()] == [6, 6, 3]
-    assert render_one(chosen, "waving_000.bvh")["films"] == 3
+    assert render_one(chosen, "waving_000.bvh").films == 3
     assert sorted(p.name for p in tmp_path.glob("*.mp4")) == sorted(names)
-    assert render_one(chosen, "waving_000.bvh")["films"] == 0  # done already
+    assert render_one(chosen, "waving_000.bvh").films == 0  # done already
     (tmp_path / "waving_000_s01_camera_0.json").unlink()
-    assert render_one(chosen, "waving_000.bvh")["films"] == 1
+    assert render_one(chosen, "waving_000.bvh").films == 1
 
 
 def test_films_have_their_rate_and_keyframes(tmp_path: Path) -> None:

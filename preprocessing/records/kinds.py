@@ -1,0 +1,78 @@
+"""What the settings of every kind of source and of every detector say of themselves.
+
+A source gives something that can be looked at, a detector reads one such thing; the two go together
+where they agree. Nothing else needs a list of kinds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffpose.model.geometry.skeleton import N_JOINTS
+from diffpose.platform.base.config import Settings
+from diffpose.platform.base.storage import absolute
+
+# What a detector turns into heatmaps.
+Material: TypeAlias = Literal[
+    "known motion", "pictures", "keypoint files", "a data set's keypoints"
+]
+
+
+class SourceKind(Settings):
+    """Base of the settings of all sources.
+
+    Attributes:
+        gives: what there is for a detector to read.
+        default_detector: ``detector.kind`` where none is named.
+        otherwise: what to do when another detector is wanted, for the error message.
+    """
+
+    gives: ClassVar[tuple[Material, ...]]
+    default_detector: ClassVar[str]
+    otherwise: ClassVar[str]
+
+    @classmethod
+    def completed(cls, _source: Any, detector: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings of a detector with what this source knows of them.
+
+        Args:
+            _source: this source's settings, or the values that they will be made of.
+            detector: values of the detector's settings, ``kind`` included.
+        """
+        return dict(detector)
+
+    def absolute(self) -> Self:
+        """Return the settings with URIs that mean the same on every worker."""
+        uri: str | list[str] = self.uri  # type: ignore[attr-defined]  # every source has one
+        there = [absolute(one) for one in uri] if isinstance(uri, list) else absolute(uri)
+        return self.model_copy(update={"uri": there})
+
+
+class DetectorKind(Settings):
+    """Base of the settings of all detectors.
+
+    Attributes:
+        reads: what it turns into heatmaps.
+    """
+
+    reads: ClassVar[Material]
+
+    def version(self) -> str:
+        """Return name and version of what will write the heatmaps; others differ here."""
+        raise NotImplementedError
+
+    def temperature(self) -> NDArray[np.float64]:
+        """Return the temperature of each joint, (17,), that the detector brings along."""
+        return np.ones(N_JOINTS)
+
+    def person_weights(self) -> str | None:
+        """Return the file of the bundled person finder that goes with it; None: the shipped one."""
+        return None
+
+    def absolute(self) -> Self:
+        """Return the settings with URIs that mean the same on every worker."""
+        return self
