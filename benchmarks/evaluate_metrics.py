@@ -19,14 +19,13 @@ from diffpose.model.lifting.prediction import Lifted
 from diffpose.model.lifting.sampling import SamplingSettings
 from diffpose.model.uncertainty.covariances import Ellipsoids
 from diffpose.platform.evaluation.evaluate import (
-    Evaluation,
     collect,
-    context_columns,
-    run_columns,
+    context_errors,
+    run_errors,
     summarise,
     write_poses,
 )
-from diffpose.platform.evaluation.results import CONTEXT
+from diffpose.platform.evaluation.results import CONTEXT, Evaluation, MeasuredRange
 from diffpose.platform.runs.uncertainty_file import Recalibration
 from diffpose.platform.store.clips import Clip
 
@@ -55,9 +54,7 @@ def benchmark(_folder: Path, frames: int, rounds: int) -> tuple[list[Figure], li
             "tasks: errors, alignment, coverage, energy scores",
             lambda: [_task(i, ranges, fitted) for i in range(n // RANGE)],
         )
-        evaluation: Evaluation = _timed(
-            seconds, "driver: joining", lambda: collect(found, {_RUN: ""}, clips)
-        )
+        evaluation: Evaluation = _timed(seconds, "driver: joining", lambda: collect(found, clips))
         found.clear()
         figures = _timed(
             seconds,
@@ -120,7 +117,7 @@ def _task(
     index: int,
     ranges: list[tuple[NDArray[np.float32], Array, NDArray[np.float32]]],
     fitted: Recalibration,
-) -> dict[str, Any]:
+) -> MeasuredRange:
     """Do what evaluation.make_lift_fn does once a range was lifted."""
     hypotheses, truth, context = ranges[index % len(ranges)]
     mean = hypotheses.mean(axis=1)
@@ -128,9 +125,11 @@ def _task(
     root = np.zeros((RANGE, 3), np.float32)
     lifted = Lifted(mean, spread, hypotheses, context, root, hypotheses[None], (0,))
     rows = np.arange(index * RANGE, (index + 1) * RANGE)
-    result: dict[str, Any] = {"rows": rows, "truth_mm": truth.astype(np.float32)}
-    result |= context_columns(context, truth, fitted)
-    return result | run_columns(_RUN, lifted, truth, SamplingSettings(), fitted)
+    methods = {
+        CONTEXT: context_errors(context, truth, fitted),
+        _RUN: run_errors(lifted, truth, SamplingSettings(), fitted),
+    }
+    return MeasuredRange(index * RANGE, rows, truth.astype(np.float32), methods)
 
 
 def _recalibration() -> Recalibration:

@@ -20,10 +20,9 @@ from rich.table import Table
 from diffpose.platform.base import command_line
 from diffpose.platform.base.config import Settings
 from diffpose.platform.base.storage import absolute, join, write_bytes, write_json
-from diffpose.platform.evaluation.comparison import MEASURES, Comparison, compare, evaluation_folder
+from diffpose.platform.evaluation.comparison import Comparison, compare, evaluation_folder
+from diffpose.platform.evaluation.figures import shown_in
 from diffpose.platform.reports.comparison_report import (
-    NAMES,
-    UNCERTAINTY,
     interval_text,
     render_comparison,
 )
@@ -77,24 +76,17 @@ def print_tables(comparison: Comparison) -> None:
     """Print the methods' figures, then the differences to the first."""
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     title = f"{comparison.poses.split} split, {len(comparison.poses.rows)} poses"
-    columns = ("MPJPE mm", "P-MPJPE mm", *(name for _, name, _, _ in UNCERTAINTY))
-    table = Table("method", *columns, title=title)
-    keys = [(measure, 1.0, 2) for measure in MEASURES]
-    keys += [(key, factor, digits) for key, _, factor, digits in UNCERTAINTY]
+    shown = [figure.plain for figure in shown_in("comparison")]
+    table = Table("method", *(figure.head for figure in shown), title=title)
     for method in comparison.methods:
-        values = [(method.figures.get(key), factor, digits) for key, factor, digits in keys]
-        cells = [
-            "-" if value is None else f"{factor * value:.{digits}f}"
-            for value, factor, digits in values
-        ]
-        table.add_row(method.name, *cells)
+        table.add_row(method.name, *(figure.text(method.figures) for figure in shown))
     console.print(table)
-    heads = [head for m in MEASURES for head in (f"{NAMES[m]} mm [95 %]", "sign flips")]
+    compared = shown_in("differences")
+    heads = [text for f in compared for text in (f"{f.head} [95 %]", "sign flips")]
     table = Table("method", *heads, title=f"minus {comparison.methods[0].name}, clips resampled")
     for name, parts in comparison.differences.items():
         cells = []
-        for measure in MEASURES:
-            found = parts[measure]
+        for found in parts.values():
             cells += [interval_text(found).replace("[", r"\["), f"{100 * found.sign_flips:.1f} %"]
         table.add_row(name, *cells)
     console.print(table)

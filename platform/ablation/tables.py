@@ -8,21 +8,44 @@ from typing import Any
 
 import numpy as np
 
+from diffpose.platform.evaluation.figures import shown_in
 from diffpose.platform.evaluation.results import CONTEXT
 
-# What evaluation.summarise and ablation_speed give, and here a row has a mean and a spread of.
-FIGURES = (
-    "mpjpe_mm",
-    "p_mpjpe_mm",
-    "n_mpjpe_mm",
-    "coverage50",
-    "coverage90",
-    "sharpness_mm",
-    "energy_score_mm",
-    "gaussian_energy_score_mm",
-    "oracle_best_of_n_mpjpe_mm",
-    "frames_per_s",
-)
+SPEED = "frames_per_s"  # of ablation.speed
+# What a row has a mean and a spread of.
+KEYS = (*(figure.key for figure in shown_in("ablation")), SPEED)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of an ablation's tables.
+
+    Attributes:
+        head: in words.
+        key: of a row's figures.
+        digits: after the point.
+        factor: by which a value is multiplied.
+    """
+
+    head: str
+    key: str
+    digits: int = 2
+    factor: float = 1.0
+
+
+_COLUMNS = {
+    **{f.key: Column(f.head, f.key, f.digits, f.factor) for f in shown_in("ablation")},
+    "ratio": Column("/ context encoder", "ratio", 3),
+    SPEED: Column("frames/s", SPEED, 0),
+}
+
+
+def columns() -> list[Column]:
+    """Return the columns of a table: errors, their ratio, the other figures, the speed."""
+    shown = shown_in("ablation table")
+    errors = [figure.key for figure in shown if "errors" in figure.shown]
+    others = [figure.key for figure in shown if figure.key not in errors]
+    return [_COLUMNS[key] for key in (*errors, "ratio", *others, SPEED)]
 
 
 @dataclass(frozen=True)
@@ -50,13 +73,15 @@ class Row:
         values = self.figures.get(figure, ())
         return float(np.ptp(values)) / 2 if len(values) else float("nan")
 
-    def text(self, figure: str, digits: int = 2) -> str:
-        """Return mean and spread as text, a dash where there is nothing."""
-        if not self.figures.get(figure):
+    def text(self, key: str) -> str:
+        """Return mean and spread of a figure as text, a dash where there is nothing."""
+        column = _COLUMNS[key]
+        if not self.figures.get(column.key):
             return "-"
+        mean, spread = (column.factor * of(column.key) for of in (self.mean, self.spread))
         if self.seeds == 1:
-            return f"{self.mean(figure):.{digits}f}"
-        return f"{self.mean(figure):.{digits}f} ± {self.spread(figure):.{digits}f}"
+            return f"{mean:.{column.digits}f}"
+        return f"{mean:.{column.digits}f} ± {spread:.{column.digits}f}"
 
 
 def mean_rows(evaluations: Sequence[Mapping[str, Mapping[str, Any]]]) -> list[Row]:
@@ -72,7 +97,7 @@ def mean_rows(evaluations: Sequence[Mapping[str, Mapping[str, Any]]]) -> list[Ro
     for name in names:
         figures: dict[str, list[float]] = {
             figure: [float(e[name][figure]) for e in evaluations]
-            for figure in FIGURES
+            for figure in KEYS
             if all(e[name].get(figure) is not None for e in evaluations)
         }
         figures["ratio"] = [
@@ -96,7 +121,7 @@ def as_json(
             row = known[name]
             key = "context_encoder" if name == CONTEXT else name
             result[encoder][key] = {
-                **{figure: _or_none(row.mean(figure)) for figure in FIGURES},
+                **{figure: _or_none(row.mean(figure)) for figure in KEYS},
                 "ratio_to_context_encoder": row.mean("ratio"),
                 "seeds": row.seeds,
                 "mpjpe_mm_of_seeds": list(row.figures["mpjpe_mm"]),
@@ -117,15 +142,14 @@ def markdown(rows: Sequence[Row], names: Sequence[str], titles: Mapping[str, str
         titles: what a recipe is called in words.
     """
     known = {row.name: row for row in rows}
+    shown = columns()
     lines = [
-        "| method | MPJPE mm | P-MPJPE mm | / context encoder | 50 % holds | 90 % | frames/s |",
-        "|---|---|---|---|---|---|---|",
+        f"| method | {' | '.join(column.head for column in shown)} |",
+        "|---|" + "---|" * len(shown),
     ]
     for name in (CONTEXT, *names):
         if name not in known:
             continue
-        row = known[name]
-        cells = [row.text("mpjpe_mm"), row.text("p_mpjpe_mm"), row.text("ratio", 3)]
-        cells += [row.text("coverage50", 3), row.text("coverage90", 3), row.text("frames_per_s", 0)]
+        cells = [known[name].text(column.key) for column in shown]
         lines.append(f"| {titles.get(name, name)} | {' | '.join(cells)} |")
     return lines

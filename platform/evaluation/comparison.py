@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -20,9 +20,9 @@ from diffpose.platform.base.storage import (
     read_json,
     shortest_tails,
 )
-from diffpose.platform.evaluation.results import CONTEXT, FIGURES, POSES
+from diffpose.platform.evaluation.figures import shown_in
+from diffpose.platform.evaluation.results import CONTEXT, FIGURES_FILE, POSES_FILE
 
-MEASURES = ("mpjpe_mm", "p_mpjpe_mm")
 _SAME_MM = 0.01  # truths that differ by more are other truths
 
 
@@ -34,15 +34,13 @@ class Method:
         name: unique in the comparison.
         uri: folder of its evaluation.
         figures: its part of evaluation.json.
-        mpjpe_mm: (n,).
-        p_mpjpe_mm: (n,).
+        per_pose: (n,) each, of the figures that are compared pose by pose.
     """
 
     name: str
     uri: str
     figures: dict[str, Any]
-    mpjpe_mm: NDArray[np.float64]
-    p_mpjpe_mm: NDArray[np.float64]
+    per_pose: Mapping[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Comparison:
     Attributes:
         poses: what all were evaluated on.
         methods: the first is what the others are compared with.
-        differences: method name -> measure -> method minus first; below 0: better than the first.
+        differences: method name -> figure -> method minus first; below 0: better than the first.
         warning: what to know before reading the intervals, or empty.
     """
 
@@ -128,10 +126,8 @@ def compare(uris: Sequence[str], every_method: bool, resamples: int, seed: int) 
     first = methods[0]
     differences = {
         method.name: {
-            measure: paired_difference(
-                getattr(method, measure) - getattr(first, measure), clips, resamples, seed
-            )
-            for measure in MEASURES
+            key: paired_difference(values - first.per_pose[key], clips, resamples, seed)
+            for key, values in method.per_pose.items()
         }
         for method in methods[1:]
     }
@@ -147,13 +143,13 @@ def evaluation_folder(uri: str) -> str:
     Raises:
         RunError: neither holds an evaluation.
     """
-    uri = absolute(uri).removesuffix(f"/{FIGURES}").rstrip("/")
+    uri = absolute(uri).removesuffix(f"/{FIGURES_FILE}").rstrip("/")
     for folder in (uri, join(uri, "evaluation")):
-        if exists(join(folder, FIGURES)):
+        if exists(join(folder, FIGURES_FILE)):
             return folder
     raise RunError(
-        f"There is no evaluation at {uri!r}: neither {FIGURES} nor evaluation/{FIGURES}. Make one: "
-        f"diffpose evaluate run={uri} store=STORE"
+        f"There is no evaluation at {uri!r}: neither {FIGURES_FILE} nor evaluation/{FIGURES_FILE}. "
+        f"Make one: diffpose evaluate run={uri} store=STORE"
     )
 
 
@@ -162,16 +158,17 @@ def _read(folder: str, every_method: bool) -> tuple[Poses, list[Method]]:
     import pyarrow.parquet as pq
 
     try:
-        figures = read_json(join(folder, FIGURES))
+        figures = read_json(join(folder, FIGURES_FILE))
         parts = {figures["run"]: figures["runs"][figures["run"]]}
         if every_method:
             parts = {CONTEXT: figures["context_encoder"], **parts, **figures["runs"]}
         columns = ["row", "clip", "action", "truth_mm"]
-        columns += [f"{name}/{measure}" for name in parts for measure in MEASURES]
-        file = pq.ParquetFile(io.BytesIO(read_bytes(join(folder, POSES))))
+        compared = [figure.key for figure in shown_in("differences")]
+        columns += [f"{name}/{key}" for name in parts for key in compared]
+        file = pq.ParquetFile(io.BytesIO(read_bytes(join(folder, POSES_FILE))))
         missing = [name for name in columns if name not in file.schema_arrow.names]
         if missing:
-            raise KeyError(f"{POSES} has no column {', '.join(missing)}")
+            raise KeyError(f"{POSES_FILE} has no column {', '.join(missing)}")
         table = file.read(columns)
         truth = table["truth_mm"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         poses = Poses(
@@ -184,7 +181,8 @@ def _read(folder: str, every_method: bool) -> tuple[Poses, list[Method]]:
         )
     except FileNotFoundError:
         raise RunError(
-            f"{join(folder, POSES)} is missing beside {FIGURES}. Run diffpose evaluate again."
+            f"{join(folder, POSES_FILE)} is missing beside {FIGURES_FILE}. Run diffpose evaluate "
+            "again."
         ) from None
     except (KeyError, ValueError, TypeError, pa.ArrowException) as error:
         raise RunError(
@@ -192,7 +190,7 @@ def _read(folder: str, every_method: bool) -> tuple[Poses, list[Method]]:
             "diffpose evaluate again."
         ) from None
     return poses, [
-        Method(name, folder, part, *(table[f"{name}/{m}"].to_numpy() for m in MEASURES))
+        Method(name, folder, part, {key: table[f"{name}/{key}"].to_numpy() for key in compared})
         for name, part in parts.items()
     ]
 

@@ -24,8 +24,8 @@ from diffpose.model.uncertainty.covariances import (
     unpacked,
 )
 from diffpose.model.uncertainty.recalibration import MIN_POSES, fit_ellipsoids
-from diffpose.platform.evaluation.evaluate import Evaluation, evaluate_runs
-from diffpose.platform.evaluation.results import CONTEXT
+from diffpose.platform.evaluation.evaluate import evaluate_runs
+from diffpose.platform.evaluation.results import CONTEXT, Evaluation
 from diffpose.platform.runs.load import load_run
 from diffpose.platform.runs.uncertainty_file import (
     Recalibration,

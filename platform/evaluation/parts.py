@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diffpose.platform.base.storage import (
     exists,
@@ -24,8 +26,12 @@ from diffpose.platform.base.storage import (
     write_bytes,
     write_json,
 )
+from diffpose.platform.evaluation.results import MeasuredRange, PoseErrors
+from diffpose.platform.evaluation.uncertainty_measures import PoseUncertainty
 
 _QUESTION = "question.json"
+_UNCERTAINTY = "uncertainty."
+_BROKEN = (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile)
 
 
 class EvaluationParts:
@@ -46,24 +52,69 @@ class EvaluationParts:
             remove_folder(folder)
             write_json(uri, dict(question))
 
-    def load(self) -> dict[int, dict[str, Any]]:
-        """Return what is there: first row of a range -> its columns."""
+    def load(self) -> dict[int, MeasuredRange]:
+        """Return what is there, by the first row of each range."""
         if self.folder is None:
             return {}
         found = {}
         for name in list_names(self.folder, ".npz"):
             content = io.BytesIO(read_bytes(join(self.folder, name)))
             # what a full disk or a lost connection left of a part is measured again
-            broken = contextlib.suppress(ValueError, OSError, EOFError, zipfile.BadZipFile)
+            broken = contextlib.suppress(*_BROKEN)
             with broken, np.load(content) as arrays:
-                found[int(name.removesuffix(".npz"))] = dict(arrays)
+                first = int(name.removesuffix(".npz"))
+                found[first] = _from_arrays(first, dict(arrays))
         return found
 
-    def save(self, first: int, columns: Mapping[str, Any]) -> None:
+    def save(self, part: MeasuredRange) -> None:
         """Keep a range."""
         if self.folder is None:
             return
         buffer = io.BytesIO()
-        arrays = {name: np.asarray(values) for name, values in columns.items()}
-        np.savez(buffer, allow_pickle=False, **arrays)
-        write_bytes(join(self.folder, f"{first}.npz"), buffer.getvalue())
+        np.savez(buffer, allow_pickle=False, **_to_arrays(part))
+        write_bytes(join(self.folder, f"{part.first}.npz"), buffer.getvalue())
+
+
+def joined(parts: Sequence[PoseErrors]) -> PoseErrors:
+    """Put one method's errors on parts of the poses together."""
+    columns = [_columns(part) for part in parts]
+    return _errors({key: np.concatenate([c[key] for c in columns]) for key in columns[0]})
+
+
+def _columns(errors: PoseErrors) -> dict[str, NDArray[Any]]:
+    """Return all arrays of a method's errors by name; those of its uncertainty among them."""
+    own = {f.name: getattr(errors, f.name) for f in fields(errors) if f.name != "uncertainty"}
+    measured = errors.uncertainty
+    return own | {f"{_UNCERTAINTY}{f.name}": getattr(measured, f.name) for f in fields(measured)}
+
+
+def _errors(columns: Mapping[str, NDArray[Any]]) -> PoseErrors:
+    own = {key: v for key, v in columns.items() if not key.startswith(_UNCERTAINTY)}
+    measured = {
+        key.removeprefix(_UNCERTAINTY): v
+        for key, v in columns.items()
+        if key.startswith(_UNCERTAINTY)
+    }
+    return PoseErrors(**own, uncertainty=PoseUncertainty(**measured))
+
+
+def _to_arrays(part: MeasuredRange) -> dict[str, NDArray[Any]]:
+    """Return a range as arrays; methods by number: their names are user text."""
+    arrays: dict[str, NDArray[Any]] = {
+        "rows": part.rows,
+        "truth_mm": part.truth_mm,
+        "methods": np.array(list(part.methods), dtype=np.str_),
+    }
+    for i, errors in enumerate(part.methods.values()):
+        arrays |= {f"{i}.{key}": values for key, values in _columns(errors).items()}
+    return arrays
+
+
+def _from_arrays(first: int, arrays: Mapping[str, NDArray[Any]]) -> MeasuredRange:
+    methods = {}
+    for i, name in enumerate(arrays["methods"].tolist()):
+        start = f"{i}."
+        methods[name] = _errors(
+            {key.removeprefix(start): v for key, v in arrays.items() if key.startswith(start)}
+        )
+    return MeasuredRange(first, arrays["rows"], arrays["truth_mm"], methods)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from diffpose.model.metrics.protocols import H36M_OF_MPI, mpi_figures
-from diffpose.platform.evaluation.evaluate import Evaluation
+from diffpose.platform.evaluation.results import Evaluation
 
 MPI_PROTOCOL = (
     "MPI-INF-3DHP: PCK strictly below 150 mm and AUC over 0, 5 .. 150 mm (31 thresholds), both in "

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from diffpose.platform.ablation.settings import AblationSettings
-from diffpose.platform.ablation.tables import Row
+from diffpose.platform.ablation.tables import Row, columns
 from diffpose.platform.base.config import to_yaml
 from diffpose.platform.base.storage import join, write_bytes
 from diffpose.platform.evaluation.results import CONTEXT
@@ -55,23 +55,15 @@ def write_report(
 def section(title: str, rows: Sequence[Row], names: Sequence[str], key: str) -> str:
     """Return a table of some rows with a bar each."""
     shown = [row for name in names for row in rows if row.name == name]
-    columns = (
-        ("MPJPE mm", "mpjpe_mm", 2),
-        ("P-MPJPE mm", "p_mpjpe_mm", 2),
-        ("/ context encoder", "ratio", 3),
-        ("50 % holds", "coverage50", 3),
-        ("90 % holds", "coverage90", 3),
-        ("energy mm", "energy_score_mm", 2),
-        ("frames/s", "frames_per_s", 0),
-    )
+    heads = columns()
     lines = [
         html.row(
             _title(row.name),
-            [text if (text := row.text(name, n)) != "-" else UNKNOWN for _, name, n in columns],
+            [text if (text := row.text(column.key)) != "-" else UNKNOWN for column in heads],
         )
         for row in shown
     ]
-    content = html.table("methods", ("Method", *(head for head, *_ in columns)), lines)
+    content = html.table("methods", ("Method", *(column.head for column in heads)), lines)
     return html.section(escape(title), content + html.figure(bars(shown, key), "MPJPE per method"))
 
 

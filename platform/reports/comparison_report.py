@@ -8,19 +8,11 @@ from html import escape
 import numpy as np
 
 from diffpose.model.metrics.bootstrap import PairedDifference
-from diffpose.platform.evaluation.comparison import MEASURES, Comparison
+from diffpose.platform.evaluation.comparison import Comparison
+from diffpose.platform.evaluation.figures import Figure, shown_in
 from diffpose.platform.reports.page import html
 from diffpose.platform.reports.page.style import FAINT, INK, LEFT_SIDE, RIGHT_SIDE
 from diffpose.platform.reports.page.svg import new_axes, styled, to_svg
-
-NAMES = {"mpjpe_mm": "MPJPE", "p_mpjpe_mm": "P-MPJPE"}
-# Key in evaluation.json, head of its column, factor, digits.
-UNCERTAINTY = (
-    ("coverage50", "50 % hold %", 100.0, 1),
-    ("coverage90", "90 % hold %", 100.0, 1),
-    ("sharpness_mm", "50 % size mm", 1.0, 1),
-    ("energy_score_mm", "Energy score mm", 1.0, 1),
-)
 
 
 def render_comparison(comparison: Comparison) -> str:
@@ -40,12 +32,12 @@ def interval_text(found: PairedDifference) -> str:
     return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
 
 
-def difference_chart(comparison: Comparison, measure: str, key: str) -> str:
+def difference_chart(comparison: Comparison, figure: Figure, key: str) -> str:
     """Draw each method's difference to the first with its 95 % interval, numbered as in the table.
 
     Method names are user text and stand in the table; the figure has their numbers.
     """
-    found = [parts[measure] for parts in comparison.differences.values()]
+    found = [parts[figure.key] for parts in comparison.differences.values()]
     rows = np.arange(len(found))
     with styled():
         axes = new_axes(3.6, 0.75 + 0.28 * len(found), (0.4, 0.42, 0.14, 0.08))
@@ -58,26 +50,21 @@ def difference_chart(comparison: Comparison, measure: str, key: str) -> str:
             axes.plot([part.mean], [row], "o", color=colour, ms=5, mew=0)
         axes.set_yticks(rows, [f"{row + 2}" for row in rows])
         axes.set_ylim(len(found) - 0.5, -0.5)
-        axes.set_xlabel(f"{NAMES[measure]} minus that of method 1 (mm)")
+        axes.set_xlabel(f"{figure.name} minus that of method 1 ({figure.unit})")
         axes.tick_params(axis="y", length=0)
         axes.spines[["top", "right"]].set_visible(False)
-        return to_svg(axes, key, f"{NAMES[measure]} differences with 95 % intervals")
+        return to_svg(axes, key, f"{figure.name} differences with 95 % intervals")
 
 
 def _methods(comparison: Comparison) -> str:
     methods = comparison.methods
-    columns = [
-        html.bold_best([_known(m.figures.get(measure)) for m in methods], 2) for measure in MEASURES
-    ]
-    columns += [
-        [html.number(factor * _known(m.figures.get(key)), digits) for m in methods]
-        for key, _, factor, digits in UNCERTAINTY
-    ]
+    shown = [figure.plain for figure in shown_in("comparison")]
+    columns = [html.figure_column(figure, [m.figures for m in methods]) for figure in shown]
     rows = [
         html.row(f"{i + 1}. {escape(method.name)}", [column[i] for column in columns])
         for i, method in enumerate(methods)
     ]
-    head = ("Method", "MPJPE mm", "P-MPJPE mm", *(name for _, name, _, _ in UNCERTAINTY))
+    head = ("Method", *(figure.head for figure in shown))
     return html.section(
         "Methods", html.table("methods", head, rows), "Lower is better but in hold."
     )
@@ -87,13 +74,14 @@ def _differences(comparison: Comparison) -> str:
     rows = []
     for i, (name, parts) in enumerate(comparison.differences.items()):
         cells = []
-        for measure in MEASURES:
-            cells += [interval_text(parts[measure]), f"{100 * parts[measure].sign_flips:.1f} %"]
+        for found in parts.values():
+            cells += [interval_text(found), f"{100 * found.sign_flips:.1f} %"]
         rows.append(html.row(f"{i + 2}. {escape(name)}", cells))
-    head = ("Minus method 1", "MPJPE mm", "sign flips", "P-MPJPE mm", "sign flips")
+    shown = shown_in("differences")
+    head = ("Minus method 1", *(text for figure in shown for text in (figure.head, "sign flips")))
     charts = "".join(
-        html.figure(difference_chart(comparison, measure, f"difference-{i}"), NAMES[measure])
-        for i, measure in enumerate(MEASURES)
+        html.figure(difference_chart(comparison, figure, f"difference-{i}"), figure.name)
+        for i, figure in enumerate(shown)
     )
     hint = (
         "Paired on the same poses; below 0: better than method 1. 95 % intervals and the share of "
@@ -108,7 +96,7 @@ def _differences(comparison: Comparison) -> str:
 def _actions(comparison: Comparison) -> str:
     actions, own = np.unique(comparison.poses.actions, return_inverse=True)
     counts = np.bincount(own)
-    means = [np.bincount(own, weights=m.mpjpe_mm) / counts for m in comparison.methods]
+    means = [np.bincount(own, weights=m.per_pose["mpjpe_mm"]) / counts for m in comparison.methods]
     rows = [
         html.row(
             escape(str(action)),

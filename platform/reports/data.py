@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +19,19 @@ Array = NDArray[np.float64]
 class MethodResult:
     """Scores of one method on the evaluated poses; NaN stands for a score that is not known.
 
-    ``uncertainty``: of uncertainty_figures.summarise_uncertainty, if it was measured.
+    ``figures``: of evaluation.figures.FIGURES by key, as in evaluation.json.
     """
 
     name: str
-    mpjpe_mm: float
-    p_mpjpe_mm: float
+    figures: Mapping[str, Any]
     per_action_mpjpe_mm: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
-    uncertainty: Mapping[str, float | None] = field(default_factory=dict)
+
+    @property
+    def mpjpe_mm(self) -> float:
+        """Return its MPJPE."""
+        value = self.figures.get("mpjpe_mm")
+        return math.nan if value is None else float(value)
 
 
 @dataclass(frozen=True, eq=False)

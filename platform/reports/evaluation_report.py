@@ -16,8 +16,9 @@ import diffpose
 from diffpose.model.lifting.lifter import row_seeds
 from diffpose.model.lifting.sampling import unrefined
 from diffpose.platform.base.storage import exists, join, read_bytes, write_bytes
-from diffpose.platform.evaluation.evaluate import Evaluation, load_lifters
-from diffpose.platform.evaluation.results import CONTEXT
+from diffpose.platform.evaluation.evaluate import load_lifters
+from diffpose.platform.evaluation.figures import FIGURES
+from diffpose.platform.evaluation.results import CONTEXT, Evaluation
 from diffpose.platform.reports.report import Case, Curve, MethodResult, Report, render_html
 from diffpose.platform.runs.load import load_run
 from diffpose.platform.store.observations import read_observations
@@ -86,12 +87,8 @@ def write_report(
 
 def _method(name: str, part: dict[str, Any], note: str) -> MethodResult:
     per_action = {action: value["mpjpe_mm"] for action, value in part["per_action"].items()}
-    uncertainty = {
-        key: value
-        for key, value in part.items()
-        if key.startswith(("coverage", "sharpness", "energy", "gaussian", "oracle"))
-    }
-    return MethodResult(name, part["mpjpe_mm"], part["p_mpjpe_mm"], per_action, note, uncertainty)
+    figures = {figure.key: part[figure.key] for figure in FIGURES}
+    return MethodResult(name, figures, per_action, note)
 
 
 def _note(run_uri: str) -> str:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from diffpose.platform.evaluation.figures import shown_in
 from diffpose.platform.reports import plots, poses
 from diffpose.platform.reports.data import Case, Curve, Report
 from diffpose.platform.reports.page import html
@@ -29,7 +30,7 @@ def main_numbers(report: Report) -> str:
     ratio = html.ratio(run.mpjpe_mm, context.mpjpe_mm) if run and context else math.nan
     tiles = [
         ("MPJPE", html.number(run.mpjpe_mm if run else None), "mm"),
-        ("P-MPJPE", html.number(run.p_mpjpe_mm if run else None), "mm"),
+        ("P-MPJPE", html.number(run.figures.get("p_mpjpe_mm") if run else None), "mm"),
         ("Context encoder's MPJPE", html.number(context.mpjpe_mm if context else None), "mm"),
         ("Ratio to context encoder", html.number(ratio, 3), ""),
         ("Poses", html.count(report.n_poses), ""),
@@ -49,11 +50,9 @@ def methods_section(report: Report) -> str:
         return ""
     methods = report.methods
     reference = methods[0].mpjpe_mm
-    columns = [
-        html.bold_best([m.mpjpe_mm for m in methods], 1),
-        html.bold_best([m.p_mpjpe_mm for m in methods], 1),
-        html.bold_best([html.ratio(m.mpjpe_mm, reference) for m in methods], 3),
-    ]
+    shown = shown_in("errors")
+    columns = [html.figure_column(figure, [m.figures for m in methods], 1) for figure in shown]
+    columns.append(html.bold_best([html.ratio(m.mpjpe_mm, reference) for m in methods], 3))
     rows = [
         html.row(
             escape(method.name),
@@ -63,7 +62,7 @@ def methods_section(report: Report) -> str:
         )
         for i, method in enumerate(methods)
     ]
-    head = ("Method", "MPJPE mm", "P-MPJPE mm", "Ratio", "Note")
+    head = ("Method", *(figure.head for figure in shown), "Ratio", "Note")
     hint = "Lower is better; the ratio is the MPJPE over the context encoder's. Best in bold."
     return html.section("Results", html.table("results", head, rows), hint)
 

@@ -92,12 +92,14 @@ class Predicted:
         dof: degrees of freedom of the Student t with this covariance; infinite: Gaussian.
         calibrated: fitted to known poses.
         note: what a reader should know of it, or empty.
+        constant: the covariance is the same for all answers.
     """
 
     covariance_mm2: Array | None
     dof: float
     calibrated: bool
     note: str
+    constant: bool = False
 
     @property
     def radii(self) -> dict[float, float] | None:
@@ -172,7 +174,9 @@ def predict_from_one(
     same = np.broadcast_to(recalibration.answer_covariance_mm2, (n, N_JOINTS, 3, 3))
     changed = recalibration.differences(1, sampling)
     note = "the same for all poses: the run gives one answer"
-    return Predicted(same, np.inf, True, f"{note}; recalibrated for {changed}" if changed else note)
+    if changed:
+        note += f"; recalibrated for {changed}"
+    return Predicted(same, np.inf, True, note, constant=True)
 
 
 def save_recalibration(run_uri: str, recalibration: Recalibration) -> None:

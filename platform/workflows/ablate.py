@@ -24,7 +24,7 @@ from diffpose.platform.reports.ablation_report import write_report
 from diffpose.platform.runs.model_files import answer_digests, has_model, load_config
 from diffpose.platform.training.settings import TrainSettings
 from diffpose.platform.workflows.train import train
-from diffpose.preprocessing.derived.refinement import fit_mixtures
+from diffpose.preprocessing.derived.mixtures import fit_mixtures
 from diffpose.preprocessing.pipeline import detect
 from diffpose.preprocessing.settings import MixtureGroupSettings, PreprocessSettings
 
@@ -247,7 +247,7 @@ def _print(encoder: str, rows: Sequence[Row]) -> None:
     table = Table("method", "MPJPE mm", "P-MPJPE mm", "/ context encoder", "seeds", title=encoder)
     for row in rows:
         table.add_row(
-            row.name, row.text("mpjpe_mm"), row.text("p_mpjpe_mm"), row.text("ratio", 3),
+            row.name, row.text("mpjpe_mm"), row.text("p_mpjpe_mm"), row.text("ratio"),
             str(row.seeds),
         )  # fmt: skip
     Console(width=None if sys.stdout.isatty() else 110, highlight=False).print(table)

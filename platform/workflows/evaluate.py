@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -22,10 +22,11 @@ from diffpose.platform.base.storage import (
     write_bytes,
     write_json,
 )
-from diffpose.platform.evaluation.evaluate import Evaluation, evaluate_runs, summarise, write_poses
+from diffpose.platform.evaluation.evaluate import evaluate_runs, summarise, write_poses
+from diffpose.platform.evaluation.figures import shown_in
 from diffpose.platform.evaluation.protocol_figures import protocol, protocol_figures
 from diffpose.platform.evaluation.published_table import check_comparable, grids
-from diffpose.platform.evaluation.results import CONTEXT, FIGURES, POSES
+from diffpose.platform.evaluation.results import CONTEXT, FIGURES_FILE, POSES_FILE, Evaluation
 from diffpose.platform.reports.evaluation_report import write_report
 from diffpose.platform.runs.model_files import CONFIG
 from diffpose.platform.store.pose_store import PoseStore
@@ -111,8 +112,8 @@ def evaluate(settings: EvaluateSettings) -> None:
     print_table(figures)
     if settings.table:
         _print_published(dataset, runs, figures)
-    write_json(join(folder, FIGURES), figures)
-    write_poses(join(folder, POSES), evaluation)
+    write_json(join(folder, FIGURES_FILE), figures)
+    write_poses(join(folder, POSES_FILE), evaluation)
     write_bytes(join(folder, "evaluate.yaml"), to_yaml(settings).encode())
     remove_folder(parts)
     if settings.json_file:
@@ -147,20 +148,15 @@ def print_table(figures: dict[str, Any]) -> None:
     """Print the results, the run's own per action."""
     console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
     title = f"{figures['split']} split, {figures['n_poses']} poses, seed {figures['seed']}"
-    head = ("method", "MPJPE mm", "P-MPJPE mm", "N-MPJPE mm", "MPJVE mm", "/ context encoder")
-    table = Table(*head, title=title)
+    shown = shown_in("errors")
+    table = Table("method", *(f.head for f in shown), "/ context encoder", title=title)
     reference = figures["context_encoder"]["mpjpe_mm"]
-    for name, part in ((CONTEXT, figures["context_encoder"]), *figures["runs"].items()):
-        table.add_row(
-            name,
-            f"{part['mpjpe_mm']:.2f}",
-            f"{part['p_mpjpe_mm']:.2f}",
-            f"{part['n_mpjpe_mm']:.2f}",
-            "-" if part["mpjve_mm_per_frame"] is None else f"{part['mpjve_mm_per_frame']:.2f}",
-            f"{part['mpjpe_mm'] / reference:.3f}",
-        )
+    methods = {CONTEXT: figures["context_encoder"], **figures["runs"]}
+    for name, part in methods.items():
+        cells = [figure.text(part) for figure in shown]
+        table.add_row(name, *cells, f"{part['mpjpe_mm'] / reference:.3f}")
     console.print(table)
-    console.print(_uncertainty_table(figures))
+    console.print(_uncertainty_table(methods))
     actions = Table("action", "poses", CONTEXT, *figures["runs"], title="MPJPE mm per action")
     for action, part in figures["context_encoder"]["per_action"].items():
         values = [run["per_action"][action]["mpjpe_mm"] for run in figures["runs"].values()]
@@ -207,23 +203,13 @@ def _print_published(
             console.print(table)
 
 
-def _uncertainty_table(figures: dict[str, Any]) -> Table:
-    """Return coverage, energy score and sharpness of every method."""
+def _uncertainty_table(methods: Mapping[str, dict[str, Any]]) -> Table:
+    """Return coverage, sharpness and scores of every method."""
     title = "uncertainty: 50 % and 90 % ellipsoids per joint, before -> after recalibration"
-    head = ("method", "N", "hold % of 50", "hold % of 90", "50 % size mm", "energy score mm")
-    table = Table(*head, "as Gaussian mm", "oracle best of N mm", title=title)
-
-    def text(value: float | None, factor: float = 1.0) -> str:
-        return "-" if value is None else f"{factor * value:.1f}"
-
-    for name, part in ((CONTEXT, figures["context_encoder"]), *figures["runs"].items()):
-        pairs = [
-            f"{text(part[f'{key}_before'], factor)} -> {text(part[f'{key}_after'], factor)}"
-            for key, factor in (("coverage50", 100), ("coverage90", 100), ("sharpness_mm", 1))
-        ]
-        scores = ("energy_score_mm", "gaussian_energy_score_mm", "oracle_best_of_n_mpjpe_mm")
-        n = str(part["n_hypotheses"])
-        table.add_row(name, n, *pairs, *(text(part[key]) for key in scores))
+    shown = shown_in("uncertainty")
+    table = Table("method", "N", *(figure.head for figure in shown), title=title)
+    for name, part in methods.items():
+        table.add_row(name, str(part["n_hypotheses"]), *(figure.text(part) for figure in shown))
     return table
 
 

@@ -22,13 +22,14 @@ from diffpose.model.uncertainty.covariances import (
 )
 from diffpose.model.uncertainty.energy_score import gaussian_score, hypotheses_score
 from diffpose.platform.base.errors import RunError
+from diffpose.platform.evaluation.evaluate import summarise
 from diffpose.platform.evaluation.fit_uncertainty import recordings
-from diffpose.platform.evaluation.uncertainty_figures import (
-    from_columns,
+from diffpose.platform.evaluation.parts import joined
+from diffpose.platform.evaluation.results import Evaluation, PoseErrors
+from diffpose.platform.evaluation.uncertainty_measures import (
+    PoseUncertainty,
     measure_context,
     measure_hypotheses,
-    summarise_uncertainty,
-    to_columns,
 )
 from diffpose.platform.runs.uncertainty_file import (
     Recalibration,
@@ -162,6 +163,21 @@ def test_the_answer_s_fields(n_hypotheses: int) -> None:
     assert sent["calibrated"] is True
 
 
+def errors_with(measured: PoseUncertainty) -> PoseErrors:
+    """Errors of poses that hit, with a measured uncertainty."""
+    n = len(measured.calibrated)
+    nothing = np.zeros((n, 17))
+    return PoseErrors(nothing, nothing, nothing, np.zeros((n, 17, 3), np.float32), measured)
+
+
+def summarise_uncertainty(measured: PoseUncertainty) -> dict[str, Any]:
+    errors = errors_with(measured)
+    names = np.full(len(errors.joint_mm), "a")
+    rows = np.arange(len(errors.joint_mm))
+    truth = np.random.default_rng(0).normal(0, 100, errors.pose_mm.shape).astype(np.float32)
+    return summarise(Evaluation(rows, names, names, truth, {"x": errors}), "x")
+
+
 def test_figures_of_known_gaussians() -> None:
     """Spread 20 mm, errors 40 mm about the middle: too narrow before; right where told so."""
     hypotheses, truth = answers(1500, 5, 20, 40)
@@ -198,8 +214,8 @@ def test_figures_of_known_gaussians() -> None:
         )
         for part in (slice(0, 600), slice(600, 1500))
     ]
-    joined = from_columns("x", [to_columns("x", half) for half in halves])
-    assert summarise_uncertainty(joined) == figures
+    whole = joined([errors_with(half) for half in halves]).uncertainty
+    assert summarise_uncertainty(whole) == figures
 
 
 def test_figures_of_methods_without_some() -> None:

@@ -78,6 +78,17 @@ def parse(page: str) -> Checker:
     return checker
 
 
+def method(
+    name: str,
+    mpjpe_mm: float,
+    p_mpjpe_mm: float,
+    per_action: dict[str, float] | None = None,
+    note: str = "",
+) -> MethodResult:
+    figures = {"mpjpe_mm": mpjpe_mm, "p_mpjpe_mm": p_mpjpe_mm}
+    return MethodResult(name, figures, per_action or {}, note)
+
+
 def make_case(seed: int = 0, n: int = 5, **changes: object) -> Case:
     rng = np.random.default_rng(seed)
     steps = (50, 25, 0)
@@ -113,8 +124,8 @@ def make_report(**changes: object) -> Report:
         n_poses=1234567,
         poses_per_action={"Walking": 1000, "Eating": 500},
         methods=[
-            MethodResult("Context encoder", 50.0, 40.0, {"Walking": 45.0, "Eating": 55.0}),
-            MethodResult("This run", 45.0, 41.0, {"Walking": 46.0, "Eating": 44.0}, "K = 50"),
+            method("Context encoder", 50.0, 40.0, {"Walking": 45.0, "Eating": 55.0}),
+            method("This run", 45.0, 41.0, {"Walking": 46.0, "Eating": 44.0}, "K = 50"),
         ],
         cases=[make_case(), make_case(1, title="bad")],
         curves=[
@@ -169,7 +180,7 @@ def test_only_the_required_parts() -> None:
     "missing",
     [
         {"methods": []},
-        {"methods": [MethodResult("Only", 50.0, 40.0)]},
+        {"methods": [method("Only", 50.0, 40.0)]},
         {"cases": []},
         {"cases": [make_case(steps=(), trajectory_mm=np.zeros((0, 0, 17, 3)))]},
         {"curves": []},
@@ -195,8 +206,8 @@ def test_every_string_is_escaped() -> None:
             versions={evil: evil},
             poses_per_action={evil: 3},
             methods=[
-                MethodResult(evil, 5.0, 4.0, {evil: 1.0}, evil),
-                MethodResult("b", 5.0, 4.0, {evil: 1.0}),
+                method(evil, 5.0, 4.0, {evil: 1.0}, evil),
+                method("b", 5.0, 4.0, {evil: 1.0}),
             ],
             cases=[make_case(title=evil, clip=evil, action=evil)],
             curves=[Curve(evil, [1], [1.0], [1.0])],
@@ -242,7 +253,7 @@ def test_same_report_gives_the_same_bytes(page: str) -> None:
 def test_best_value_is_bold_and_ties_share(page: str) -> None:
     results = page[page.index("Results") : page.index("Per action")]
     assert re.findall(r"<strong>(.*?)</strong>", results) == ["40.0", "45.0", "0.900"]
-    tied = make_report(methods=[MethodResult("a", 50.01, NAN), MethodResult("b", 50.02, NAN)])
+    tied = make_report(methods=[method("a", 50.01, NAN), method("b", 50.02, NAN)])
     assert render_html(tied).count("<strong>50.0</strong>") == 2
 
 
@@ -256,7 +267,7 @@ def test_mean_over_actions_is_unweighted(page: str) -> None:
 def test_unknown_values_print_as_a_dash() -> None:
     joints = np.full(17, NAN)
     joints[3] = 20.0
-    unknown = MethodResult("c", NAN, float("inf"), {"Walking": NAN})
+    unknown = method("c", NAN, float("inf"), {"Walking": NAN})
     page = render_html(
         make_report(
             methods=[unknown, unknown],

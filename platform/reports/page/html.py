@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from diffpose.platform.evaluation.figures import Figure
 from diffpose.platform.reports.page.style import CSS, UNKNOWN
 
 Array = NDArray[np.float64]
@@ -58,6 +60,26 @@ def bold_best(values: Sequence[float], digits: int) -> list[str]:
         return texts
     best = number(min(known), digits)
     return [f"<strong>{text}</strong>" if text == best else text for text in texts]
+
+
+def figure_column(
+    shown: Figure, methods: Sequence[Mapping[str, Any]], digits: int | None = None
+) -> list[str]:
+    """Return a column of a table: one figure of each method, the best in bold.
+
+    Args:
+        shown: the figure.
+        methods: figures of each method by key.
+        digits: after the point; default: the figure's own.
+    """
+    places = shown.digits if digits is None else digits
+    if shown.before_after:
+        pairs = [[shown.in_unit(part, when) for when in ("_before", "_after")] for part in methods]
+        return [" &rarr; ".join(number(value, places) for value in pair) for pair in pairs]
+    values = [shown.in_unit(part) for part in methods]
+    if shown.best == "lowest":
+        return bold_best(values, places)
+    return [number(value, places) for value in values]
 
 
 def page(title: str, body: str) -> str:
