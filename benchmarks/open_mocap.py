@@ -24,7 +24,7 @@ from pydantic import Field
 
 from diffpose.benchmarks.results import RESULTS, processor, replace_section
 from diffpose.platform.ablation.settings import AblationSettings
-from diffpose.platform.ablation.tables import Row, markdown, mean_rows
+from diffpose.platform.ablation.tables import TableRow, markdown, mean_rows
 from diffpose.platform.base import command_line
 from diffpose.platform.base.config import Settings, read_yaml, validate
 from diffpose.platform.base.errors import SourceError
@@ -127,7 +127,7 @@ def check_motions(folder: str) -> None:
 
 
 def _section(
-    settings: BenchmarkSettings, ablation: AblationSettings, rows: dict[str, list[Row]]
+    settings: BenchmarkSettings, ablation: AblationSettings, rows: dict[str, list[TableRow]]
 ) -> list[str]:
     profile = "" if settings.profile == "full" else f" profile={settings.profile}"
     found = json.loads((Path(ablation.folder) / "ablation.json").read_text())
@@ -171,7 +171,7 @@ def _section(
     return lines
 
 
-def _energy(rows: list[Row]) -> list[str]:
+def _energy(rows: list[TableRow]) -> list[str]:
     """Return the energy scores of the two that have a distribution."""
     known = {row.name: row for row in rows}
     if "default" not in known:
@@ -185,7 +185,7 @@ def _energy(rows: list[Row]) -> list[str]:
     ]
 
 
-def _ratios(rows: list[Row]) -> list[str]:
+def _ratios(rows: list[TableRow]) -> list[str]:
     known = {row.name: row for row in rows}
     lines = ["| DiffPose `default` over | MPJPE ratio | wanted at most |", "|---|---|---|"]
     if "default" not in known:

@@ -17,7 +17,7 @@ from diffpose.platform.execution.ray_session import ray_session
 from diffpose.platform.store.pose_store import PoseStore
 from diffpose.preprocessing.derived import mixture_stages
 from diffpose.preprocessing.derived.mixture_attributes import mixture_attributes
-from diffpose.preprocessing.derived.mixtures import fit_mixtures
+from diffpose.preprocessing.derived.mixtures import fit_mixture_group
 from diffpose.preprocessing.planning.plan import Plan
 from diffpose.preprocessing.planning.span_row import SpanRow, make_write_fn
 from diffpose.preprocessing.settings import MixtureGroupSettings
@@ -105,7 +105,7 @@ def _workers(store_uri: str, workers: int) -> float:
     for part in (Path(store_uri) / "mixtures" / name, Path(store_uri) / "log" / "mixtures" / name):
         shutil.rmtree(part, ignore_errors=True)
     start = time.perf_counter()
-    fit_mixtures(store_uri, MixtureGroupSettings(name=name), None, 0, workers)
+    fit_mixture_group(store_uri, MixtureGroupSettings(name=name), None, 0, workers)
     return time.perf_counter() - start
 
 

@@ -29,7 +29,7 @@ def benchmark(folder: Path, frames: int, rounds: int) -> tuple[list[Figure], lis
         "ours, stratified": lambda: hm.sample(heatmaps, crops, S, seeds, stratified=True),
         "numpy cumsum + searchsorted": lambda: _numpy(heatmaps[:few], crops[:few]),
         "torch.multinomial": lambda: _torch(heatmaps[:few], crops[:few]),
-        "ours, depths (normal)": lambda: depth.draw(poses, S, seeds),
+        "ours, depths (normal)": lambda: depth.sample(poses, S, seeds),
     }
     counts = {name: few if "ours" not in name else len(heatmaps) for name in work}
     seconds = interleaved(work, rounds)

@@ -12,7 +12,7 @@ from diffpose.model.lifting.lifter import row_seeds
 from diffpose.model.observations.initial_distribution import (
     EncoderDepth,
     Observations,
-    draw_poses,
+    sample_poses,
     take_rows,
 )
 from diffpose.platform.base.config import validate
@@ -90,4 +90,4 @@ def hk_draws(
     bridge = poses.clone()
     bridge[..., 2] += torch.from_numpy(rng.normal(size=bridge.shape[:2])).float() * sigma
     bridge[:, 0] = 0.0
-    return draw_poses(seen, bridge, EncoderDepth(sigma), n_draws, seeds)
+    return sample_poses(seen, bridge, EncoderDepth(sigma), n_draws, seeds)

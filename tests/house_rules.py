@@ -79,8 +79,8 @@ MOST_FUNCTION_LINES = 80
 LONG_FOR_A_REASON = {
     "model/geometry/procrustes.py:_similarities",
     "model/heatmaps/grid.py:_summarise_cells",
-    "preprocessing/render/scene/raster.py:_draw",
-    "preprocessing/render/surfaces/raster.py:draw",
+    "preprocessing/render/scene/raster.py:_rasterise",
+    "preprocessing/render/surfaces/raster.py:rasterise",
     "preprocessing/render/surfaces/raster.py:shade",
 }
 ONLY_IN = {

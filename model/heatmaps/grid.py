@@ -18,7 +18,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.special import erf
 
-from diffpose.model.heatmaps.sampling import draw_cells
+from diffpose.model.heatmaps.sampling import sample_cells
 
 HEIGHT, WIDTH = 64, 48
 N_MODE_VALUES = 7  # what summarise() says of a joint: see there
@@ -100,7 +100,7 @@ def sample(
     rows, joints = heatmaps.shape[:2]
     cells = heatmaps.reshape(rows, joints, HEIGHT * WIDTH)
     draws = np.empty((rows, joints, 2, n_draws), dtype=np.float32)
-    draw_cells(cells, WIDTH, crops.astype(np.float64), seeds.astype(np.uint64), stratified, draws)
+    sample_cells(cells, WIDTH, crops.astype(np.float64), seeds.astype(np.uint64), stratified, draws)
     return draws.transpose(0, 3, 1, 2)
 
 

@@ -42,7 +42,7 @@ def _fraction(bits):  # type: ignore[no-untyped-def]
 
 # numba inlines one loop nest: hence the one long function
 @njit(cache=True)
-def draw_cells(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
+def sample_cells(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
     cells, width, crops, seeds, stratified, draws
 ):
     """Draw places: a cell by its probability, then evenly within it.
@@ -125,7 +125,7 @@ def draw_cells(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
 
 
 @njit(cache=True)
-def draw_normal(mean, sigma, seeds, draws):  # type: ignore[no-untyped-def]
+def sample_normal(mean, sigma, seeds, draws):  # type: ignore[no-untyped-def]
     """Fill draws (R, J, S) with normal numbers of mean (R, J) and standard deviation sigma (J,).
 
     By the inverse of the normal distribution, to 1e-7 (Wichura, AS 241, Applied Statistics 37,
@@ -177,7 +177,7 @@ def draw_normal(mean, sigma, seeds, draws):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def draw_bins(edges, cumulative, seeds, draws):  # type: ignore[no-untyped-def]
+def sample_bins(edges, cumulative, seeds, draws):  # type: ignore[no-untyped-def]
     """Fill draws (R, J, S) from histograms: a bin by its count, then evenly within it.
 
     Args:

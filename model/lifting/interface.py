@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,10 +17,27 @@ from diffpose.model.networks.context import Context
 from diffpose.model.observations.detections import Detections
 from diffpose.model.observations.initial_distribution import Observations
 
-# Detections and what the context encoder makes of them.
-View: TypeAlias = tuple[Detections, Context]
 # Activations of more leave a processor's cache; with many hypotheses they would fill the memory.
 FRAMES_PER_PASS = 128
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What the networks see of B frames in one pass: as they are, or their mirror images.
+
+    Attributes:
+        detections: of the frames or their images.
+        context: what the context encoder makes of them.
+        mirrored: of their images.
+    """
+
+    detections: Detections
+    context: Context
+    mirrored: bool = False
+
+    def rows(self, rows: slice) -> Pass:
+        """Return the pass of some of the frames."""
+        return Pass(self.detections.rows(rows), self.context.rows(rows), self.mirrored)
 
 
 class Lifter(Protocol):
@@ -46,7 +64,7 @@ class Lifter(Protocol):
         sampling: SamplingSettings,
         seeds: NDArray[np.uint64],
         lengths: Sequence[int] | None = None,
-        views: Sequence[View] | None = None,
+        passes: Sequence[Pass] | None = None,
         chunk: int | None = None,
     ) -> Lifted:
         """Lift B frames.
@@ -57,7 +75,7 @@ class Lifter(Protocol):
             seeds: (B,), one per frame; the answer does not depend on the batch a frame is in.
             lengths: frames of the sequences that these are, one after the other, for encoders of
                 windows; default: one sequence.
-            views: what self.views returned for these frames, where it was computed before.
+            passes: what self.passes returned for these frames, where it was computed before.
             chunk: frames per pass.
 
         Raises:
@@ -65,12 +83,12 @@ class Lifter(Protocol):
         """
         ...
 
-    def views(
+    def passes(
         self,
         observations: Observations,
         sampling: SamplingSettings,
         lengths: Sequence[int] | None = None,
-    ) -> list[View]:
+    ) -> list[Pass]:
         """Return what the networks see of B frames; heatmaps may be left out."""
         ...
 

@@ -19,7 +19,7 @@ from diffpose.model.diffusion.process import reverse_process
 from diffpose.model.diffusion.schedule import cumulative_alphas
 from diffpose.model.geometry.camera import back_project
 from diffpose.model.geometry.skeleton import ROOT
-from diffpose.model.lifting.interface import FRAMES_PER_PASS, View, refined_as_asked
+from diffpose.model.lifting.interface import FRAMES_PER_PASS, Pass, refined_as_asked
 from diffpose.model.lifting.prediction import Lifted
 from diffpose.model.lifting.sampling import SamplingSettings, centred
 from diffpose.model.mixture_fitting.fit import fit_mixtures
@@ -109,7 +109,7 @@ class DiffusionLifter:
         sampling: SamplingSettings,
         seeds: NDArray[np.uint64],
         lengths: Sequence[int] | None = None,
-        views: Sequence[View] | None = None,
+        passes: Sequence[Pass] | None = None,
         chunk: int | None = None,
     ) -> Lifted:
         """Lift B frames.
@@ -120,7 +120,7 @@ class DiffusionLifter:
             seeds: (B,), one per frame; the answer does not depend on the batch a frame is in.
             lengths: frames of the sequences that these are, one after the other, for encoders of
                 windows; default: one sequence.
-            views: what self.views returned for these frames, where it was computed before.
+            passes: what self.passes returned for these frames, where it was computed before.
             chunk: frames per pass; default: FRAMES_PER_PASS, fewer with more than five hypotheses.
 
         Raises:
@@ -136,20 +136,20 @@ class DiffusionLifter:
                 f"The sequences have {sum(lengths)} frames together, the observations "
                 f"{len(observations)}."
             )
-        if views is None:
-            views = self.views(observations, sampling, lengths)
+        if passes is None:
+            passes = self.passes(observations, sampling, lengths)
         if chunk is None:
             chunk = max(1, min(FRAMES_PER_PASS, HYPOTHESES_PER_PASS // sampling.n_hypotheses))
         parts = [
             self._lift(
                 hk.take_rows(observations, slice(i, i + chunk)),
-                [(d.rows(slice(i, i + chunk)), c.rows(slice(i, i + chunk))) for d, c in views],
+                [one.rows(slice(i, i + chunk)) for one in passes],
                 sampling,
                 seeds[i : i + chunk],
             )
             for i in range(0, len(observations), chunk)
         ]
-        return self.refined(Lifted.joined(parts), views[0][0], sampling, lengths)
+        return self.refined(Lifted.joined(parts), passes[0].detections, sampling, lengths)
 
     def refined(
         self,
@@ -174,12 +174,12 @@ class DiffusionLifter:
         return refined_as_asked(lifted, detections, sampling, self.errors_mm2, lengths)
 
     @torch.inference_mode()
-    def views(
+    def passes(
         self,
         observations: Observations,
         sampling: SamplingSettings,
         lengths: Sequence[int] | None = None,
-    ) -> list[View]:
+    ) -> list[Pass]:
         """Return what the networks see: the frames and, when asked for, their mirror images.
 
         Worth a call of its own for a long sequence whose heatmaps are lifted in parts.
@@ -191,38 +191,49 @@ class DiffusionLifter:
         """
         device = next(self.encoder.parameters()).device
         seen = observations.detections().to(device)
-        both = [seen]
+        found = [Pass(seen, encode_context(self.encoder, seen, lengths))]
         if sampling.mirror:
-            both.append(seen.mirrored(torch.ones(len(seen.rays), dtype=torch.bool, device=device)))
-        return [(view, encode_context(self.encoder, view, lengths)) for view in both]
+            everything = torch.ones(len(seen.rays), dtype=torch.bool, device=device)
+            image = seen.mirrored(everything)
+            found.append(Pass(image, encode_context(self.encoder, image, lengths), mirrored=True))
+        return found
 
     def _lift(
         self,
         observations: Observations,
-        views: Sequence[View],
+        passes: Sequence[Pass],
         sampling: SamplingSettings,
         seeds: NDArray[np.uint64],
     ) -> Lifted:
-        (_, context), *_ = views
+        context = passes[0].context
         device = context.pose_mm.device
         everything = torch.ones(len(observations), dtype=torch.bool, device=device)
-        context_mm = context.pose_mm
-        if len(views) == 2:  # the mean of what the encoder says of the frame and of its image
-            context_mm = (context_mm + mirrored_poses(views[1][1].pose_mm, everything)) / 2
+        # the mean of what the encoder says of the frame and, if that is looked at, of its image
+        context_mm = torch.stack(
+            [
+                mirrored_poses(one.context.pose_mm, everything)
+                if one.mirrored
+                else one.context.pose_mm
+                for one in passes
+            ]
+        ).mean(dim=0)
         single_step = self.denoiser.config.process == "single_step"
         steps: tuple[int, ...] = (self.grid[0], 0) if single_step else self.grid
-        if not single_step:  # H_K is drawn on the CPU, on any device alike
-            drawn = self._start(observations, context_mm.cpu(), sampling, seeds)
-            start, mu = drawn[0].to(device), drawn[1].to(device)
+        drawn = None
+        if not single_step:  # H_K is sampled on the CPU, on any device alike
+            poses, kernel_means = self._start(observations, context_mm.cpu(), sampling, seeds)
+            drawn = poses.to(device), kernel_means.to(device)
         walks = []
-        for i, (seen, known) in enumerate(views):
-            if single_step:  # a determinate input has one answer
-                start = single_step_input(seen, known)[:, None]
+        for one in passes:
+            if drawn is None:  # a determinate input has one answer
+                start = single_step_input(one.detections, one.context)[:, None]
                 mu = torch.zeros_like(start)
-            elif i == 1:
-                start, mu = (_mirrored_hypotheses(poses, everything) for poses in (start, mu))
-            walk = self._walk(start, mu, known, steps, held_mean=sampling.held_mean)
-            walks.append(_mirrored_hypotheses(walk, everything) if i == 1 else walk)
+            elif one.mirrored:
+                start, mu = (_mirrored_hypotheses(part, everything) for part in drawn)
+            else:
+                start, mu = drawn
+            walk = self._walk(start, mu, one.context, steps, held_mean=sampling.held_mean)
+            walks.append(_mirrored_hypotheses(walk, everything) if one.mirrored else walk)
         poses = torch.stack(walks).mean(dim=0).cpu() / POSE_SCALE_PER_MM
         if sampling.root == "subtracted":
             poses = poses - poses[..., ROOT : ROOT + 1, :]
@@ -299,7 +310,7 @@ class DiffusionLifter:
         # The mean of a single kernel is that of H_K itself: nothing need be fitted.
         if sampling.start == "mixture" or (needs_mean and self.mixture_spec.n_kernels > 1):
             return self._start_from_mixture(observations, bridge_mm, sampling, seeds)
-        draws = hk.draw_poses(observations, bridge_mm, self.depth, n, seeds)
+        draws = hk.sample_poses(observations, bridge_mm, self.depth, n, seeds)
         mean = hk.mean_pose(observations, bridge_mm, self.depth)[:, None]
         start = mean + tau * centred(draws - mean, sampling)
         return start * POSE_SCALE_PER_MM, mean.expand_as(draws) * POSE_SCALE_PER_MM
@@ -313,7 +324,7 @@ class DiffusionLifter:
     ) -> tuple[Tensor, Tensor]:
         n, tau = sampling.n_hypotheses, sampling.temperature
         spec = self.mixture_spec
-        draws = hk.draw_poses(
+        draws = hk.sample_poses(
             observations, bridge_mm, self.depth, spec.n_draws, seeds,
             stratified=spec.sampling == "stratified",
         )  # fmt: skip

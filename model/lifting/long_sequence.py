@@ -35,7 +35,7 @@ def lift_in_parts(
         ValueError: as Lifter.lift and Lifter.refined; or the parts are not the frames that were
             seen.
     """
-    views = lifter.views(seen, sampling, lengths)
+    passes = lifter.passes(seen, sampling, lengths)
     lifted, first = [], 0
     for part in parts:
         own = slice(first, first + len(part))
@@ -44,9 +44,9 @@ def lift_in_parts(
             part,
             unrefined(sampling),
             seeds[own],
-            views=[(view.rows(own), context.rows(own)) for view, context in views],
+            passes=[one.rows(own) for one in passes],
         )
         lifted.append(whole_walk.ended())
     if first != len(seen):
         raise ValueError(f"The parts have {first} frames together, {len(seen)} were seen.")
-    return lifter.refined(Lifted.joined(lifted), views[0][0], sampling)
+    return lifter.refined(Lifted.joined(lifted), passes[0].detections, sampling)

@@ -42,7 +42,7 @@ def fit_mixtures(
 
     Args:
         draws_mm: (B, S, 17, 3) in mm; a tensor is worked on where it lies. Fastest where it is a
-            view of coordinate-major memory (B, 17, 3, S), as `draw_poses` returns it.
+            view of coordinate-major memory (B, 17, 3, S), as `sample_poses` returns it.
         spec: the mixture to fit; S is that of `draws_mm`, whatever `spec.n_draws` says.
         seeds: (B,) uint64, one for each row's k-means++.
         engine: "auto" takes cpu for draws in main memory and torch for those on a GPU.

@@ -22,7 +22,7 @@ from torch import Tensor
 from diffpose.model.geometry import camera as cam
 from diffpose.model.geometry.skeleton import N_JOINTS, ROOT
 from diffpose.model.heatmaps import grid as hm
-from diffpose.model.heatmaps.sampling import draw_bins, draw_normal, place_in_space
+from diffpose.model.heatmaps.sampling import place_in_space, sample_bins, sample_normal
 from diffpose.model.observations.detections import Detections
 
 
@@ -123,7 +123,7 @@ def take_rows(observations: Observations, which: slice | NDArray[np.bool_]) -> O
 class DepthPrior(Protocol):
     """Where z comes from."""
 
-    def draw(
+    def sample(
         self, bridge_mm: Tensor, n_draws: int, seeds: NDArray[np.uint64]
     ) -> NDArray[np.float32]:
         """Return z draws in mm, (B, 17, S), for frames with bridging poses (B, 17, 3), seeds (B,).
@@ -147,13 +147,13 @@ class EncoderDepth:
 
     sigma_mm: Tensor
 
-    def draw(
+    def sample(
         self, bridge_mm: Tensor, n_draws: int, seeds: NDArray[np.uint64]
     ) -> NDArray[np.float32]:
         """Draw around the bridging pose's z, which is the encoder's."""
         mean = bridge_mm[..., 2].numpy()
         draws = np.empty((*mean.shape, n_draws), dtype=np.float32)
-        draw_normal(mean, self.sigma_mm.double().numpy(), seeds, draws)
+        sample_normal(mean, self.sigma_mm.double().numpy(), seeds, draws)
         return draws
 
     def mean(self, bridge_mm: Tensor) -> Tensor:
@@ -183,13 +183,13 @@ class HistogramDepth:
             counts.append(n.astype(np.float64))
         return HistogramDepth(torch.tensor(np.array(edges)), torch.tensor(np.array(counts)))
 
-    def draw(
+    def sample(
         self, bridge_mm: Tensor, n_draws: int, seeds: NDArray[np.uint64]
     ) -> NDArray[np.float32]:
         """Draw bins by frequency, then evenly within the bin; the bridging pose plays no part."""
         draws = np.empty((len(bridge_mm), len(self.counts), n_draws), dtype=np.float32)
         cumulative = self.counts.double().cumsum(dim=1).numpy()
-        draw_bins(self.edges_mm.double().numpy(), cumulative, seeds, draws)
+        sample_bins(self.edges_mm.double().numpy(), cumulative, seeds, draws)
         return draws
 
     def mean(self, bridge_mm: Tensor) -> Tensor:
@@ -199,7 +199,7 @@ class HistogramDepth:
         return z.to(torch.float32).expand(len(bridge_mm), -1)
 
 
-def draw_poses(
+def sample_poses(
     observations: Observations,
     bridge_mm: Tensor,
     depth: DepthPrior,
@@ -237,7 +237,7 @@ def draw_poses(
     translation = observations.detections().translation_mm(bridge_mm).numpy()
     poses = np.empty((len(pixels), N_JOINTS, 3, n_draws), dtype=np.float32)
     place_in_space(
-        pixels.transpose(0, 2, 3, 1), depth.draw(bridge_mm, n_draws, seeds),
+        pixels.transpose(0, 2, 3, 1), depth.sample(bridge_mm, n_draws, seeds),
         observations.camera.astype(np.float32), translation, ROOT, poses,
     )  # fmt: skip
     return torch.from_numpy(poses).permute(0, 3, 1, 2)

@@ -26,7 +26,7 @@ from diffpose.model.diffusion.process import reverse_process
 from diffpose.model.diffusion.schedule import linear_alphas
 from diffpose.model.geometry.lens import Lens
 from diffpose.model.geometry.skeleton import MIRROR, ROOT
-from diffpose.model.lifting.interface import FRAMES_PER_PASS, View, refined_as_asked
+from diffpose.model.lifting.interface import FRAMES_PER_PASS, Pass, refined_as_asked
 from diffpose.model.lifting.prediction import Lifted
 from diffpose.model.lifting.sampling import SamplingSettings
 from diffpose.model.networks.context import Context
@@ -174,7 +174,7 @@ class OfficialLifter:
         sampling: SamplingSettings,
         seeds: NDArray[np.uint64],
         lengths: Sequence[int] | None = None,
-        views: Sequence[View] | None = None,
+        passes: Sequence[Pass] | None = None,
         chunk: int | None = None,
     ) -> Lifted:
         """Lift B frames; of the observations only keypoints and cameras count.
@@ -184,7 +184,7 @@ class OfficialLifter:
             sampling: ``refine`` and ``root`` count: there is nothing to draw.
             seeds: not looked at.
             lengths: frames of the sequences that these are, one after the other; default: one.
-            views: what self.views returned for these frames, where it was computed before.
+            passes: what self.passes returned for these frames, where it was computed before.
             chunk: frames per pass; default: FRAMES_PER_PASS.
 
         Raises:
@@ -197,7 +197,8 @@ class OfficialLifter:
                 f"Expected at least one frame, and sequences of all of them; got {n} frames and "
                 f"lengths {lengths}."
             )
-        ((detections, context),) = views or self.views(observations, sampling, lengths)
+        (one,) = passes or self.passes(observations, sampling, lengths)
+        detections, context = one.detections, one.context
         start = torch.cat([context.features, context.pose_mm / 1000.0], dim=-1)
         walks = [self.walk(part) for part in torch.split(start, chunk or FRAMES_PER_PASS)]
         trajectory = torch.cat(walks, dim=1)[..., 2:] * 1000.0  # (steps, B, J, 3)
@@ -220,12 +221,12 @@ class OfficialLifter:
         return self.refined(lifted, detections, sampling, lengths)
 
     @torch.inference_mode()
-    def views(
+    def passes(
         self,
         observations: Observations,
         sampling: SamplingSettings,
         lengths: Sequence[int] | None = None,
-    ) -> list[View]:
+    ) -> list[Pass]:
         """Return what the networks see of B frames: screen coordinates and the context pose.
 
         Args:
@@ -237,7 +238,7 @@ class OfficialLifter:
         detections = observations.detections()
         camera = torch.from_numpy(observations.camera)
         screen = screen_coordinates(detections.rays, camera, self.process.cameras)
-        return [(detections, self._context(screen, detections, lengths))]
+        return [Pass(detections, self._context(screen, detections, lengths))]
 
     def refined(
         self,

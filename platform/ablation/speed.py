@@ -42,7 +42,7 @@ def frames_per_s(
     lifters = load_lifters(dict(runs), {})
     encoder, sampling = next(iter(lifters.values()))
     work: dict[str, Callable[[], object]] = {
-        CONTEXT: partial(encoder.views, seen, sampling, lengths)
+        CONTEXT: partial(encoder.passes, seen, sampling, lengths)
     }
     for name, (lifter, own) in lifters.items():
         work[name] = partial(lifter.lift, seen, own, seeds, lengths)

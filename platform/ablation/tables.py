@@ -49,7 +49,7 @@ def columns() -> list[Column]:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One method over several seeds.
 
     Attributes:
@@ -84,7 +84,7 @@ class Row:
         return f"{mean:.{column.digits}f} ± {spread:.{column.digits}f}"
 
 
-def mean_rows(evaluations: Sequence[Mapping[str, Mapping[str, Any]]]) -> list[Row]:
+def mean_rows(evaluations: Sequence[Mapping[str, Mapping[str, Any]]]) -> list[TableRow]:
     """Return a row per method that all evaluations hold, in their order.
 
     Args:
@@ -103,12 +103,12 @@ def mean_rows(evaluations: Sequence[Mapping[str, Mapping[str, Any]]]) -> list[Ro
         figures["ratio"] = [
             float(e[name]["mpjpe_mm"]) / float(e[CONTEXT]["mpjpe_mm"]) for e in evaluations
         ]
-        rows.append(Row(name, figures, len(evaluations)))
+        rows.append(TableRow(name, figures, len(evaluations)))
     return rows
 
 
 def as_json(
-    rows: Mapping[str, Sequence[Row]], order: Mapping[str, Sequence[str]]
+    rows: Mapping[str, Sequence[TableRow]], order: Mapping[str, Sequence[str]]
 ) -> dict[str, dict[str, Any]]:
     """Return {encoder: {recipe: figures}}; the context encoder is called context_encoder."""
     result: dict[str, dict[str, Any]] = {}
@@ -133,7 +133,9 @@ def _or_none(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
-def markdown(rows: Sequence[Row], names: Sequence[str], titles: Mapping[str, str]) -> list[str]:
+def markdown(
+    rows: Sequence[TableRow], names: Sequence[str], titles: Mapping[str, str]
+) -> list[str]:
     """Return a Markdown table of some rows, the context encoder first.
 
     Args:

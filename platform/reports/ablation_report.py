@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from diffpose.platform.ablation.settings import AblationSettings
-from diffpose.platform.ablation.tables import Row, columns
+from diffpose.platform.ablation.tables import TableRow, columns
 from diffpose.platform.base.config import to_yaml
 from diffpose.platform.base.storage import join, write_bytes
 from diffpose.platform.evaluation.results import CONTEXT
@@ -21,7 +21,7 @@ from diffpose.platform.reports.page.svg import new_axes, styled, to_svg
 
 def write_report(
     settings: AblationSettings,
-    rows: Mapping[str, Sequence[Row]],
+    rows: Mapping[str, Sequence[TableRow]],
     sweeps: Mapping[str, Mapping[str, Any]],
     protocol: str,
 ) -> str:
@@ -52,7 +52,7 @@ def write_report(
     return uri
 
 
-def section(title: str, rows: Sequence[Row], names: Sequence[str], key: str) -> str:
+def section(title: str, rows: Sequence[TableRow], names: Sequence[str], key: str) -> str:
     """Return a table of some rows with a bar each."""
     shown = [row for name in names for row in rows if row.name == name]
     heads = columns()
@@ -67,7 +67,7 @@ def section(title: str, rows: Sequence[Row], names: Sequence[str], key: str) -> 
     return html.section(escape(title), content + html.figure(bars(shown, key), "MPJPE per method"))
 
 
-def bars(rows: Sequence[Row], key: str) -> str:
+def bars(rows: Sequence[TableRow], key: str) -> str:
     """Draw MPJPE per method, a dot per seed, the context encoder as a line."""
     with styled():
         axes = new_axes(7.0, 0.5 + 0.26 * len(rows), (1.9, 0.4, 0.2, 0.08))

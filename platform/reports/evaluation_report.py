@@ -125,13 +125,13 @@ def _cases(
         seen = read_observations(store, row, row + 1)
         rows = clip.first_row, clip.first_row + clip.n_rows
         whole = read_observations(store, *rows, heatmaps=False)
-        views = lifter.views(whole, sampling, [clip.n_rows])
+        passes = lifter.passes(whole, sampling, [clip.n_rows])
         place = slice(row - clip.first_row, row - clip.first_row + 1)
         lifted = lifter.lift(
             seen,
             sampling,
             row_seeds(seed, np.array([row])),
-            views=[(view.rows(place), context.rows(place)) for view, context in views],
+            passes=[one.rows(place) for one in passes],
         )
         if refines:  # by the whole clip: as it was measured
             lifted = lifted.moved(evaluation.methods[name].pose_mm[at][None], lifted.root_mm)

@@ -17,7 +17,7 @@ from diffpose.platform.reports.page.views import (
     PANEL_ASPECT,
     SIDE,
     Frame,
-    View,
+    ViewDirection,
     central,
     floor_below,
     frame_around,
@@ -151,7 +151,7 @@ def _panel(frame: Frame) -> Axes:
     return axes
 
 
-def _draw_sample(axes: Axes, hypotheses: Array, view: View) -> None:
+def _draw_sample(axes: Axes, hypotheses: Array, view: ViewDirection) -> None:
     if not len(hypotheses):
         return
     _draw_skeletons(axes, project(drawn(hypotheses), view), 0.5, opacity=0.4)

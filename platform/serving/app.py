@@ -6,7 +6,7 @@ from pydantic import Field
 from ray import serve
 
 from diffpose.platform.base.config import Settings, validate
-from diffpose.platform.serving.service import build
+from diffpose.platform.serving.deployment import build
 
 
 class ServeArguments(Settings):

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from diffpose.platform.ablation.settings import AblationSettings, SweepSettings
 from diffpose.platform.ablation.speed import frames_per_s
-from diffpose.platform.ablation.tables import Row, as_json, mean_rows
+from diffpose.platform.ablation.tables import TableRow, as_json, mean_rows
 from diffpose.platform.base.config import merged, validate
 from diffpose.platform.base.errors import DiffPoseError, RunError
 from diffpose.platform.base.storage import absolute, exists, join, read_json, write_json
@@ -24,7 +24,7 @@ from diffpose.platform.reports.ablation_report import write_report
 from diffpose.platform.runs.model_files import answer_digests, has_model, load_config
 from diffpose.platform.training.settings import TrainSettings
 from diffpose.platform.workflows.train import train
-from diffpose.preprocessing.derived.mixtures import fit_mixtures
+from diffpose.preprocessing.derived.mixtures import fit_mixture_group
 from diffpose.preprocessing.pipeline import detect
 from diffpose.preprocessing.settings import MixtureGroupSettings, PreprocessSettings
 
@@ -121,7 +121,7 @@ def _fit_all(runs: Sequence[TrainSettings]) -> None:
     groups = {run.mixtures: run for run in runs}
     for name, run in groups.items():
         spec = MixtureGroupSettings(name=name, depth=run.depth, spec=run.mixture)
-        fit_mixtures(run.store, spec, run.encoder, run.seed, None, splits=("train",))
+        fit_mixture_group(run.store, spec, run.encoder, run.seed, None, splits=("train",))
 
 
 def _evaluate(settings: AblationSettings, encoder: str, seed: int) -> None:
@@ -243,7 +243,7 @@ def _slug(title: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")
 
 
-def _print(encoder: str, rows: Sequence[Row]) -> None:
+def _print(encoder: str, rows: Sequence[TableRow]) -> None:
     table = Table("method", "MPJPE mm", "P-MPJPE mm", "/ context encoder", "seeds", title=encoder)
     for row in rows:
         table.add_row(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from diffpose.preprocessing.derived.mixtures import fit_mixtures
+from diffpose.preprocessing.derived.mixtures import fit_mixture_group
 from diffpose.preprocessing.pipeline import Summary, detect
 from diffpose.preprocessing.settings import PreprocessSettings
 
@@ -20,7 +20,7 @@ def preprocess(settings: PreprocessSettings) -> int:
             sys.stderr.write("error: not one clip could be made; see the failures above\n")
             return 1
     if "mixtures" in settings.stages:
-        summaries["mixtures"] = fit_mixtures(
+        summaries["mixtures"] = fit_mixture_group(
             settings.store,
             settings.mixture,
             settings.encoder,

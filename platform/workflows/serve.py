@@ -41,7 +41,7 @@ def serving(settings: ServeSettings) -> Iterator[str]:
         try:
             from ray import serve
 
-            from diffpose.platform.serving.service import build
+            from diffpose.platform.serving.deployment import build
         except ImportError as error:
             raise RunError(
                 f"Serving needs the extra packages of [serve] ({error}): "

@@ -16,7 +16,7 @@ from diffpose.platform.training.driver import train_denoiser, train_encoder
 from diffpose.platform.training.settings import TrainSettings
 from diffpose.platform.workflows.preprocess import print_summary
 from diffpose.preprocessing.derived.contexts import encode_contexts
-from diffpose.preprocessing.derived.mixtures import fit_mixtures
+from diffpose.preprocessing.derived.mixtures import fit_mixture_group
 from diffpose.preprocessing.settings import MixtureGroupSettings
 
 
@@ -48,7 +48,7 @@ def train(settings: TrainSettings) -> int:
     if "mixtures" in settings.stage:
         mixture = MixtureGroupSettings(name=group, depth=settings.depth, spec=settings.mixture)
         run = settings.run if settings.depth == "encoder" else None
-        summary = fit_mixtures(settings.store, mixture, run, settings.seed, None)
+        summary = fit_mixture_group(settings.store, mixture, run, settings.seed, None)
         print_summary(f"mixtures/{group}", summary)
     if "denoiser" in settings.stage:
         if has_model(join(settings.run, "denoiser")):

@@ -16,7 +16,7 @@ import numpy as np
 from diffpose.model.geometry.camera import project
 from diffpose.model.geometry.skeleton import EDGES, JOINT_NAMES, MIRROR, bone_lengths
 from diffpose.platform.base.errors import DiffPoseError
-from diffpose.preprocessing.datasets.interface import Array, DataSet, View
+from diffpose.preprocessing.datasets.interface import Array, CameraView, DataSet
 
 # Detections of real people lie within some 10 px of the truth; true keypoints within a rounding.
 REPROJECTION_PX = 30.0
@@ -91,7 +91,7 @@ def examine(data: DataSet) -> Iterator[Findings]:
             found.problems.append(Problem(recording, "cannot be read", str(error)))
             yield found
             continue
-        views: dict[str, View] = {}
+        views: dict[str, CameraView] = {}
         for shot in shots:
             _count(found.cameras, shot.camera)
             found.n_frames += shot.n_frames
@@ -114,7 +114,7 @@ def examine(data: DataSet) -> Iterator[Findings]:
         yield found
 
 
-def check_view(where: str, view: View, others: dict[str, View]) -> list[Problem]:
+def check_view(where: str, view: CameraView, others: dict[str, CameraView]) -> list[Problem]:
     """Return what is wrong with one camera's part of a recording.
 
     Args:
@@ -187,7 +187,7 @@ def _check_bones(where: str, joints: Array) -> list[Problem]:
 
 
 def _why_missed(
-    joints: Array, points: Array, camera: Array, others: dict[str, View], off: float
+    joints: Array, points: Array, camera: Array, others: dict[str, CameraView], off: float
 ) -> str:
     """Say what would explain keypoints that lie elsewhere."""
     for name, other in others.items():
@@ -225,7 +225,7 @@ def _reprojection(joints: Array, points: Array, camera: Array) -> float:
     return float(np.median(np.linalg.norm(project(joints, camera) - points, axis=-1)))
 
 
-def _sample(view: View) -> tuple[Array, Array, Array]:
+def _sample(view: CameraView) -> tuple[Array, Array, Array]:
     known = np.flatnonzero(np.isfinite(view.joints_mm).all(axis=(1, 2)))
     some = known[:: max(len(known) // _SAMPLE, 1)]
     return view.joints_mm[some], view.keypoints_px[some], view.camera_px

@@ -21,7 +21,13 @@ from diffpose.platform.base.errors import SourceError
 from diffpose.platform.base.safe_pickle import read_npz
 from diffpose.platform.base.storage import exists, join, list_names
 from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS, NUMBERS, PLACES
-from diffpose.preprocessing.datasets.interface import Array, DatasetKind, Residuals, Shot, View
+from diffpose.preprocessing.datasets.interface import (
+    Array,
+    CameraView,
+    DatasetKind,
+    Residuals,
+    Shot,
+)
 
 FPS = 50.0
 KEPT = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
@@ -99,7 +105,7 @@ def action_of(name: str) -> str:
     return name.partition("/")[2].partition(" ")[0]
 
 
-def read_view(source: Human36mSource, name: str, number: int) -> View:
+def read_view(source: Human36mSource, name: str, number: int) -> CameraView:
     """Return what one camera sees of a recording.
 
     Raises:
@@ -121,7 +127,7 @@ def read_view(source: Human36mSource, name: str, number: int) -> View:
     camera, place = CAMERAS[number], PLACES[subject][number]
     every = slice(None, None, source.stride)
     joints = place.to_camera(world[every] * 1000.0)
-    return View(
+    return CameraView(
         joints_mm=joints,
         keypoints_px=camera.lens.straightened(seen[: len(world)][every]),
         truth_px=project(joints, camera.lens.pinhole),
@@ -167,7 +173,7 @@ class Human36m:
         total, fps = n_frames(self._source, recording), FPS / self._source.stride
         return [Shot(c.name, c.width, c.height, total, fps) for c in CAMERAS]
 
-    def view(self, recording: str, camera: str) -> View:
+    def view(self, recording: str, camera: str) -> CameraView:
         """Return what a camera sees, see `read_view`."""
         return read_view(self._source, recording, NUMBERS[camera])
 

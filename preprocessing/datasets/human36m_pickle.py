@@ -32,7 +32,7 @@ from diffpose.platform.base.errors import SourceError
 from diffpose.platform.base.safe_pickle import read_pickle
 from diffpose.preprocessing.datasets.human36m import FPS, Human36mSource
 from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS, NUMBERS, PLACES
-from diffpose.preprocessing.datasets.interface import Array, Residuals, Shot, View
+from diffpose.preprocessing.datasets.interface import Array, CameraView, Residuals, Shot
 
 # The act numbers of the file names, 2 .. 16.
 ACTIONS = (
@@ -101,7 +101,7 @@ class Human36mPickle:
             for camera, (_, rows) in sorted(self._file().rows[recording].items())
         ]  # fmt: skip
 
-    def view(self, recording: str, camera: str) -> View:
+    def view(self, recording: str, camera: str) -> CameraView:
         """Return what one camera sees.
 
         Raises:
@@ -121,7 +121,7 @@ class Human36mPickle:
         seen = _taken(file.parts[part], "joint_2d", rows, where)[every]
         joints = joints[every]
         confidence = _taken(file.parts[part], "confidence", rows, where)[every]
-        return View(
+        return CameraView(
             joints_mm=joints,
             keypoints_px=lens.straightened(seen),
             truth_px=project(joints, lens.pinhole),

@@ -41,7 +41,7 @@ class Shot:
 
 
 @dataclass(frozen=True)
-class View:
+class CameraView:
     """What a camera without distortion would have seen of a recording.
 
     Attributes:
@@ -95,7 +95,7 @@ class DataSet(Protocol):
         """Return the cameras of a recording, in the files' order."""
         ...
 
-    def view(self, recording: str, camera: str) -> View:
+    def view(self, recording: str, camera: str) -> CameraView:
         """Return one camera's part of a recording; raises SourceError where it is wrong."""
         ...
 

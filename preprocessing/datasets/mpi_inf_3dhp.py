@@ -17,7 +17,13 @@ from diffpose.model.geometry.pinhole import fit_pinhole
 from diffpose.model.metrics.protocols import MPI_OF_H36M
 from diffpose.platform.base.errors import SourceError
 from diffpose.preprocessing.datasets import mpi_inf_3dhp_files as files
-from diffpose.preprocessing.datasets.interface import Array, DatasetKind, Residuals, Shot, View
+from diffpose.preprocessing.datasets.interface import (
+    Array,
+    CameraView,
+    DatasetKind,
+    Residuals,
+    Shot,
+)
 
 NAME = "mpi_inf_3dhp"
 TRAIN = tuple(f"S{i}" for i in range(1, 9))
@@ -114,7 +120,7 @@ class MpiInf3dhp:
             shots.append(Shot(camera, *size, len(seen.poses_mm[:: source.stride]), fps))
         return shots
 
-    def view(self, recording: str, camera: str) -> View:
+    def view(self, recording: str, camera: str) -> CameraView:
         """Return one camera's part, in Human3.6M's order of joints.
 
         Raises:
@@ -138,7 +144,7 @@ class MpiInf3dhp:
         poses = np.where(seen.valid[:, None, None], seen.poses_mm, np.nan)
         # keypoints of frames that do not count may be anything
         keypoints = np.nan_to_num(seen.keypoints_px, posinf=0.0, neginf=0.0)[every][:, order]
-        return View(poses[every][:, order], keypoints, keypoints, camera_px)
+        return CameraView(poses[every][:, order], keypoints, keypoints, camera_px)
 
     def residuals(self) -> Residuals:
         """Return zeros: the keypoints are the truth."""

@@ -93,7 +93,7 @@ def make_fit_fn(
                 bridge = bridging_poses(seen, attributes)
                 for a in range(0, clip.n_rows, at_once):
                     part = slice(a, min(a + at_once, clip.n_rows))
-                    draws = hk.draw_poses(
+                    draws = hk.sample_poses(
                         hk.take_rows(seen, part), bridge[part], depth, spec.n_draws, seeds[part],
                         stratified=spec.sampling == "stratified",
                     )  # fmt: skip

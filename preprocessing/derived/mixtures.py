@@ -25,7 +25,7 @@ from diffpose.preprocessing.planning.span_row import make_write_fn
 from diffpose.preprocessing.settings import MixtureGroupSettings
 
 
-def fit_mixtures(
+def fit_mixture_group(
     store_uri: str,
     mixture: MixtureGroupSettings,
     encoder_run: str | None,

@@ -129,7 +129,7 @@ def fit_errors(residuals_px: Array, iterations: int = 60) -> KeypointErrors:
     return KeypointErrors(weight, np.sqrt(variance).T)
 
 
-def draw_heatmaps(
+def rasterise_heatmaps(
     keypoints_px: Array,
     errors: KeypointErrors | ErrorsByConfidence,
     settings: DatasetKeypointSettings,

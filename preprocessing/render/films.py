@@ -19,7 +19,7 @@ from diffpose.preprocessing.mocap.bodies import bone_factors, reshape_body
 from diffpose.preprocessing.mocap.source import SUFFIX, Motion, read_motion
 from diffpose.preprocessing.mocap.virtual_cameras import centre, place
 from diffpose.preprocessing.records.seeds import generator, number
-from diffpose.preprocessing.render.frames import View, random_lens, render_frames
+from diffpose.preprocessing.render.frames import RenderCamera, random_lens, render_frames
 from diffpose.preprocessing.render.person.look import random_build, random_look
 from diffpose.preprocessing.render.scene.scene import random_scene
 from diffpose.preprocessing.render.settings import FilmSettings
@@ -119,7 +119,7 @@ def write_film(
     size = (settings.cameras.height, settings.cameras.width)
     focal = settings.cameras.focal_px
     intrinsics = np.array([focal, focal, size[1] / 2, size[0] / 2])
-    view = View(rotation, position, intrinsics, size)
+    film_camera = RenderCamera(rotation, position, intrinsics, size)
     in_camera = [(positions - position) @ rotation.T for positions in people]
     rng = generator(settings.seed, "look", key)
     looks = []
@@ -136,7 +136,9 @@ def write_film(
     boxes: list[NDArray[np.float64]] = []
 
     def pictures() -> Iterator[NDArray[np.uint8]]:
-        for picture, box in render_frames(in_camera, looks, scene, view, lens, motion.fps, rng):
+        for picture, box in render_frames(
+            in_camera, looks, scene, film_camera, lens, motion.fps, rng
+        ):
             boxes.append(box)
             yield picture
 

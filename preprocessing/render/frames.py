@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 
 from diffpose.preprocessing.render.person.body import body_parts
 from diffpose.preprocessing.render.person.look import Look
-from diffpose.preprocessing.render.scene.raster import Backdrop, draw_scene
+from diffpose.preprocessing.render.scene.raster import Backdrop, rasterise_scene
 from diffpose.preprocessing.render.scene.scene import Scene
 from diffpose.preprocessing.render.surfaces.parts import MATERIAL, Array, Part, tables
-from diffpose.preprocessing.render.surfaces.raster import SUB, draw, shade
+from diffpose.preprocessing.render.surfaces.raster import SUB, rasterise, shade
 from diffpose.preprocessing.render.surfaces.shadow import CELL_M, CELLS, cast, darken
 
 _NOISE_SIDE = 512
 
 
 @dataclass(frozen=True)
-class View:
+class RenderCamera:
     """A camera that stands still.
 
     Attributes:
@@ -80,7 +80,7 @@ def render_frames(
     people_m: Sequence[Array],
     looks: Sequence[Look],
     scene: Scene,
-    view: View,
+    camera: RenderCamera,
     lens: Lens,
     fps: float,
     rng: np.random.Generator,
@@ -91,7 +91,7 @@ def render_frames(
         people_m: per person (T, 17, 3), camera frame, metres.
         looks: per person.
         scene: around them.
-        view: of the camera.
+        camera: where it stands, and its intrinsics.
         lens: what the camera adds.
         fps: frames per second.
         rng: of the sensor's noise.
@@ -100,8 +100,10 @@ def render_frames(
         per frame the picture (rows, columns, 3) uint8 RGB and the people's silhouettes' boxes
         (P, 4: x0, y0, x1, y1) in px, cut to the picture; NaN for who is not in it.
     """
-    backdrop = draw_scene(scene, view.rotation, view.position_m, view.intrinsics_px, view.size)
-    up = view.rotation @ np.array([0.0, 0.0, 1.0])
+    backdrop = rasterise_scene(
+        scene, camera.rotation, camera.position_m, camera.intrinsics_px, camera.size
+    )
+    up = camera.rotation @ np.array([0.0, 0.0, 1.0])
     parts: list[list[Part]] = []
     rows: list[Array] = []
     later: list[Array] = []
@@ -110,7 +112,7 @@ def render_frames(
         step = min(lens.shutter_s * fps, 1.0)
         moved = joints + step * np.diff(joints, axis=0, append=joints[-1:])
         for target, pose in ((rows, joints), (later, moved)):
-            own = body_parts(pose, view.to_world(pose)[..., 2], up, look)
+            own = body_parts(pose, camera.to_world(pose)[..., 2], up, look)
             table = tables(own, number)
             table[..., MATERIAL] += number * len(look.materials)
             target.append(table)
@@ -118,20 +120,22 @@ def render_frames(
                 parts.append(own)
         materials.append(look.materials)
     now, then = np.concatenate(rows, axis=1), np.concatenate(later, axis=1)
-    light = np.stack([view.rotation @ scene.sun, scene.sun_colour, up, scene.sky, scene.ground])
+    light = np.stack([camera.rotation @ scene.sun, scene.sun_colour, up, scene.sky, scene.ground])
     noise = rng.normal(0, 1, (_NOISE_SIDE, _NOISE_SIDE, 3)).astype(np.float32)
     palette = np.concatenate(materials)
-    sheet = _Sheet(view, backdrop, len(people_m))
+    sheet = _Sheet(camera, backdrop, len(people_m))
     for t in range(len(now)):
         sheet.clear()
-        sheet.shadows(t, parts, scene, view)
+        sheet.shadows(t, parts, scene, camera)
         for moment, first in ((now[t], 0), (then[t], 1)):
-            draw(moment, view.intrinsics_px, first, SUB, sheet.depth, sheet.owner, sheet.boxes)
+            rasterise(
+                moment, camera.intrinsics_px, first, SUB, sheet.depth, sheet.owner, sheet.boxes
+            )
             shade(
-                moment, palette, view.intrinsics_px, light, first, SUB, sheet.depth, sheet.owner,
+                moment, palette, camera.intrinsics_px, light, first, SUB, sheet.depth, sheet.owner,
                 sheet.region(), sheet.person, sheet.cover,
             )  # fmt: skip
-        picture = np.empty((*view.size, 3), dtype=np.uint8)
+        picture = np.empty((*camera.size, 3), dtype=np.uint8)
         shift = rng.integers(0, _NOISE_SIDE, 2)
         _develop(
             sheet.colour, sheet.person, sheet.cover, noise, shift, lens.exposure * lens.balance,
@@ -143,8 +147,8 @@ def render_frames(
 class _Sheet:
     """The buffers of a picture, used again for every frame."""
 
-    def __init__(self, view: View, backdrop: Backdrop, n_people: int) -> None:
-        rows, columns = view.size
+    def __init__(self, camera: RenderCamera, backdrop: Backdrop, n_people: int) -> None:
+        rows, columns = camera.size
         self.backdrop = backdrop
         self.colour = np.empty((rows, columns, 3), np.float32)
         self.light = np.empty((rows, columns, 3), np.float32)
@@ -163,11 +167,13 @@ class _Sheet:
         self.owner[:] = -1
         self.boxes[:] = [np.inf, np.inf, -np.inf, -np.inf]
 
-    def shadows(self, t: int, parts: Sequence[Sequence[Part]], scene: Scene, view: View) -> None:
+    def shadows(
+        self, t: int, parts: Sequence[Sequence[Part]], scene: Scene, camera: RenderCamera
+    ) -> None:
         """Darken the floor under the people and where they stand in the light."""
         casting = [part for own in parts for part in own if part.shadow]
         ends = np.array([[part.a[t], part.b[t]] for part in casting])
-        ends = view.to_world(ends)
+        ends = camera.to_world(ends)
         radii = np.array([[part.radius_a, part.radius_b] for part in casting])
         corner = ends[..., :2].mean(axis=(0, 1)) - 0.5 * CELLS * CELL_M
         sun_grid, sky_grid = np.zeros((2, CELLS, CELLS), np.float32)

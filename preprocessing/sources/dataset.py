@@ -16,15 +16,15 @@ from diffpose.platform.execution.ray_stages import ActorStage, Stage
 from diffpose.platform.store.clips import Clip, Split, clip_id
 from diffpose.platform.store.fields import DETECTION_FIELDS, LARGEST_SPAN
 from diffpose.preprocessing.datasets.checks import Findings, examine
-from diffpose.preprocessing.datasets.interface import DataSet, View
+from diffpose.preprocessing.datasets.interface import CameraView, DataSet
 from diffpose.preprocessing.datasets.registry import DatasetSource, data_set
 from diffpose.preprocessing.keypoints.dataset_keypoints import (
     DatasetKeypointSettings,
     ErrorsByConfidence,
     KeypointErrors,
-    draw_heatmaps,
     fit_by_confidence,
     fit_errors,
+    rasterise_heatmaps,
 )
 from diffpose.preprocessing.planning.plan import Probe
 from diffpose.preprocessing.planning.span_row import SpanRow, summary_of
@@ -108,11 +108,13 @@ class DatasetRecordings(WithoutPictures):
     def stages(self, temperature: NDArray[np.float64] | None) -> list[Stage | ActorStage]:
         """Keypoints -> heatmaps as wide as the keypoints are wrong on the training subjects."""
         del temperature
-        return [functools.partial(self._draw, errors=measured_errors(self._files))]
+        return [functools.partial(self._rasterise, errors=measured_errors(self._files))]
 
-    def _draw(self, row: SpanRow, errors: KeypointErrors | ErrorsByConfidence) -> SpanRow:
+    def _rasterise(self, row: SpanRow, errors: KeypointErrors | ErrorsByConfidence) -> SpanRow:
         row = row.with_blank(DETECTION_FIELDS)
-        views: dict[str, View] = {}  # of the recording at hand: its clips take turns by camera
+        views: dict[
+            str, CameraView
+        ] = {}  # of the recording at hand: its clips take turns by camera
         recording = ""
         for clip in row.span.clips:
             if clip.source != recording:
@@ -133,7 +135,7 @@ class DatasetRecordings(WithoutPictures):
                 "timestamp_s": (clip.first_frame + np.arange(clip.n_rows)) / clip.fps,
             }
             confidence = None if view.confidence is None else view.confidence[frames]
-            drawn = draw_heatmaps(view.keypoints_px[frames], errors, self.detector, confidence)
+            drawn = rasterise_heatmaps(view.keypoints_px[frames], errors, self.detector, confidence)
             row.fill(clip, {**known, **summary_of(*drawn)})
         return row
 

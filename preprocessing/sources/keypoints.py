@@ -112,10 +112,10 @@ class KeypointRecordings(WithoutPictures):
     def stages(self, temperature: NDArray[np.float64] | None) -> list[Stage | ActorStage]:
         """Keypoints -> heatmaps."""
         del temperature
-        return [self.draw]
+        return [self.rasterise]
 
-    def draw(self, row: SpanRow) -> SpanRow:
-        """Draw a span's keypoints as heatmaps."""
+    def rasterise(self, row: SpanRow) -> SpanRow:
+        """Rasterise a span's keypoints as heatmaps."""
         source = self.source
         camera = assumed_intrinsics_px(source.width, source.height, source.focal_px)
         row = row.with_blank(DETECTION_FIELDS)

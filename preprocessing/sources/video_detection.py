@@ -125,10 +125,10 @@ class RecordedDetection:
     ) -> list[Stage | ActorStage]:
         """Keypoints -> heatmaps."""
         del temperature
-        return [functools.partial(self.draw, job=job)]
+        return [functools.partial(self.rasterise, job=job)]
 
-    def draw(self, row: SpanRow, job: VideoJob) -> SpanRow:
-        """Draw a span's keypoints."""
+    def rasterise(self, row: SpanRow, job: VideoJob) -> SpanRow:
+        """Rasterise a span's keypoints as heatmaps."""
         row = row.with_blank(DETECTION_FIELDS)
         for clip in row.span.clips:
             try:

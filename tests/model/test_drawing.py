@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from diffpose.model.heatmaps.grid import sample
-from diffpose.model.heatmaps.sampling import draw_bins, draw_normal, place_in_space
+from diffpose.model.heatmaps.sampling import place_in_space, sample_bins, sample_normal
 
 CROP = np.array([[100.0, 50.0, 4.0, 5.0]], dtype=np.float32)
 
@@ -19,7 +19,7 @@ def seeds(n: int, first: int = 0) -> NDArray[np.uint64]:
 
 def normal(rows: int, n: int, first: int = 0) -> NDArray[np.float32]:
     draws = np.empty((rows, 17, n), dtype=np.float32)
-    draw_normal(np.zeros((rows, 17)), np.ones(17), seeds(rows, first), draws)
+    sample_normal(np.zeros((rows, 17)), np.ones(17), seeds(rows, first), draws)
     return draws
 
 
@@ -102,7 +102,7 @@ def test_bins_follow_their_counts() -> None:
     edges = np.linspace([-10.0, 5.0], [10.0, 6.0], 5, axis=1)
     counts = np.array([[1.0, 0, 3, 4], [0, 0, 1, 0]])
     draws = np.empty((1, 2, 20_000), dtype=np.float32)
-    draw_bins(edges, counts.cumsum(axis=1), seeds(1), draws)
+    sample_bins(edges, counts.cumsum(axis=1), seeds(1), draws)
     for joint in range(2):
         seen, _ = np.histogram(draws[0, joint], edges[joint])
         assert seen.sum() == 20_000

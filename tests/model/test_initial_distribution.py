@@ -15,8 +15,8 @@ from diffpose.model.observations.initial_distribution import (
     EncoderDepth,
     HistogramDepth,
     Observations,
-    draw_poses,
     mean_pose,
+    sample_poses,
     take_rows,
 )
 
@@ -58,7 +58,7 @@ def pixels_of(draws: torch.Tensor, translation: torch.Tensor) -> NDArray[np.floa
 
 def test_the_root_is_exactly_zero() -> None:
     pixels, bridge = people()
-    draws = draw_poses(observe(pixels), bridge, EncoderDepth(SIGMA_Z), 200, seeds(3))
+    draws = sample_poses(observe(pixels), bridge, EncoderDepth(SIGMA_Z), 200, seeds(3))
     assert draws.shape == (3, 200, 17, 3)
     assert draws.dtype == torch.float32
     assert (draws[:, :, 0] == 0).all()
@@ -71,7 +71,7 @@ def test_the_mean_of_the_draws_is_the_mean_pose(second: float) -> None:
     pixels, bridge = people()
     seen, n = observe(pixels, second), 8000
     for depth in (EncoderDepth(SIGMA_Z), HistogramDepth.from_poses(people(500, 9)[1].numpy())):
-        draws = draw_poses(seen, bridge, depth, n, seeds(3))
+        draws = sample_poses(seen, bridge, depth, n, seeds(3))
         error = draws.mean(dim=1) - mean_pose(seen, bridge, depth)
         standard_error = draws.std(dim=1) / n**0.5
         # 0.3 mm: the summary rounds to float32 and keeps weights within 1e-4 .. 1 - 1e-4
@@ -82,7 +82,7 @@ def test_draws_project_into_their_heatmaps_cells() -> None:
     pixels, bridge = people()
     seen = observe(pixels, second=0.4)
     assert seen.heatmaps is not None
-    draws = draw_poses(seen, bridge, EncoderDepth(SIGMA_Z), 300, seeds(3))
+    draws = sample_poses(seen, bridge, EncoderDepth(SIGMA_Z), 300, seeds(3))
     placed = pixels_of(draws, seen.detections().translation_mm(bridge))
     hits = np.zeros(2)
     for row in range(3):
@@ -101,7 +101,7 @@ def test_draws_project_into_their_heatmaps_cells() -> None:
 def test_encoder_depth_is_normal_around_the_bridging_pose() -> None:
     pixels, bridge = people()
     n = 4000
-    z = draw_poses(observe(pixels), bridge, EncoderDepth(SIGMA_Z), n, seeds(3))[..., 2]
+    z = sample_poses(observe(pixels), bridge, EncoderDepth(SIGMA_Z), n, seeds(3))[..., 2]
     deviation = (z - bridge[:, None, :, 2])[..., 1:] / SIGMA_Z[1:]
     assert deviation.mean(dim=1).abs().max() < 4.5 / n**0.5
     assert (deviation.std(dim=1) - 1).abs().max() < 4.5 / (2 * n) ** 0.5
@@ -128,7 +128,7 @@ def test_histogram_depth_reproduces_the_histogram() -> None:
     pixels, bridge = people()
     depth = HistogramDepth.from_poses(people(300, seed=4)[1].numpy(), n_bins=20)
     n = 6000
-    z = draw_poses(observe(pixels), bridge, depth, n, seeds(3))[..., 2].numpy()
+    z = sample_poses(observe(pixels), bridge, depth, n, seeds(3))[..., 2].numpy()
     p_values = []
     for row in range(3):
         for joint in range(1, 17):
@@ -157,21 +157,21 @@ def test_a_rows_draws_do_not_depend_on_the_batch(kind: str) -> None:
         else HistogramDepth.from_poses(people(300, seed=4)[1].numpy())
     )
     seen = observe(pixels, second=0.2)
-    together = draw_poses(seen, bridge, depth, 60, seeds(4))
+    together = sample_poses(seen, bridge, depth, 60, seeds(4))
     for row in (0, 3):
         part = slice(row, row + 1)
-        alone = draw_poses(take_rows(seen, part), bridge[part], depth, 60, seeds(1, row))
+        alone = sample_poses(take_rows(seen, part), bridge[part], depth, 60, seeds(1, row))
         assert torch.equal(alone[0, ..., 2], together[row, ..., 2])
         # x and y follow from T, a float32 sum over joints at 5 m: within 0.005 mm
         torch.testing.assert_close(alone[0], together[row], atol=5e-3, rtol=0)
-    other = draw_poses(take_rows(seen, slice(0, 1)), bridge[:1], depth, 60, seeds(1, 77))
+    other = sample_poses(take_rows(seen, slice(0, 1)), bridge[:1], depth, 60, seeds(1, 77))
     assert not torch.equal(other[0], together[0])
 
 
 def test_a_large_seed_is_a_seed() -> None:
     pixels, bridge = people(1)
     last = np.array([2**64 - 1], dtype=np.uint64)
-    draws = draw_poses(observe(pixels), bridge, EncoderDepth(SIGMA_Z), 5, last)
+    draws = sample_poses(observe(pixels), bridge, EncoderDepth(SIGMA_Z), 5, last)
     assert draws.isfinite().all()
 
 
@@ -186,7 +186,7 @@ def test_noise_of_the_detected_root_is_not_added_to_every_joint() -> None:
     first, second = observe(pixels), observe(moved)
     np.testing.assert_array_equal(first.crops, second.crops)
     depth = EncoderDepth(SIGMA_Z)
-    a, b = (draw_poses(seen, bridge, depth, 100, seeds(3)) for seen in (first, second))
+    a, b = (sample_poses(seen, bridge, depth, 100, seeds(3)) for seen in (first, second))
     t_a, t_b = (seen.detections().translation_mm(bridge) for seen in (first, second))
     points = a + t_a[:, None, None]
     rays = points[..., :2] / points[..., 2:]
@@ -206,7 +206,7 @@ def test_observations_without_heatmaps_are_refused() -> None:
     seen = observe(pixels)
     bare = Observations(None, seen.crops, seen.keypoints_px, seen.modes, seen.camera)
     with pytest.raises(ValueError, match="carry none"):
-        draw_poses(bare, bridge, EncoderDepth(SIGMA_Z), 5, seeds(3))
+        sample_poses(bare, bridge, EncoderDepth(SIGMA_Z), 5, seeds(3))
     assert len(take_rows(bare, slice(0, 2))) == 2
     assert mean_pose(bare, bridge, EncoderDepth(SIGMA_Z)).shape == (3, 17, 3)
 

@@ -27,8 +27,8 @@ from diffpose.model.networks.mixste import Mixste, MixsteConfig
 from diffpose.model.observations.initial_distribution import (
     EncoderDepth,
     Observations,
-    draw_poses,
     mean_pose,
+    sample_poses,
     take_rows,
 )
 
@@ -95,7 +95,7 @@ def test_the_trajectory_starts_with_draws_of_h_k() -> None:
     lifter, seen = make_lifter(), observations()
     lifted = lifter.lift(seen, SamplingSettings(n_hypotheses=4), seeds())
     bridge = torch.tensor(lifted.context_pose_mm)
-    draws = draw_poses(seen, bridge, lifter.depth, 4, seeds())
+    draws = sample_poses(seen, bridge, lifter.depth, 4, seeds())
     np.testing.assert_allclose(lifted.trajectory_mm[0], draws, atol=0.01)
     # Temperature shrinks them towards the mean of H_K.
     mean = mean_pose(seen, bridge, lifter.depth)[:, None]
@@ -109,7 +109,7 @@ def test_the_mixtures_start_has_the_moments_of_h_k() -> None:
     settings = SamplingSettings(n_hypotheses=1000, start="mixture")
     start = lifter.lift(seen, settings, seeds(1)).trajectory_mm[0, 0]
     context = encode_context(lifter.encoder, seen.detections())
-    draws = draw_poses(seen, context.pose_mm.detach(), lifter.depth, 4000, seeds(1)).numpy()[0]
+    draws = sample_poses(seen, context.pose_mm.detach(), lifter.depth, 4000, seeds(1)).numpy()[0]
     spread = draws[:, 1:].std(axis=0)
     # The mixture is fitted to 200 draws: its mean is known to sd / sqrt(200), its sd to 5 %.
     error = (start.mean(axis=0) - draws.mean(axis=0))[1:] / spread
@@ -306,9 +306,8 @@ def test_windows_see_their_own_sequence_alone() -> None:
     np.testing.assert_allclose(together.pose_mm, expected, atol=0.05)
     one = lifter.lift(seen, settings, seeds())
     assert np.abs(one.pose_mm - expected).max() > 0.5
-    views = lifter.views(seen, settings, [2, 3])
-    part = [(view.rows(slice(2, 5)), context.rows(slice(2, 5))) for view, context in views]
-    later = lifter.lift(take_rows(seen, slice(2, 5)), settings, seeds(3, 2), views=part)
+    part = [one.rows(slice(2, 5)) for one in lifter.passes(seen, settings, [2, 3])]
+    later = lifter.lift(take_rows(seen, slice(2, 5)), settings, seeds(3, 2), passes=part)
     np.testing.assert_allclose(later.pose_mm, expected[2:], atol=0.05)
     with pytest.raises(ValueError, match="4 frames together, the observations 5"):
         lifter.lift(seen, settings, seeds(), lengths=[2, 2])
@@ -334,7 +333,7 @@ def test_one_kernel_starts_from_draws_of_h_k() -> None:
     seen, settings = observations(), SamplingSettings(n_hypotheses=3)
     start = lifter.lift(seen, settings, seeds()).trajectory_mm[0]
     context = encode_context(lifter.encoder, seen.detections())
-    drawn = draw_poses(seen, context.pose_mm.detach(), lifter.depth, 3, seeds()).numpy()
+    drawn = sample_poses(seen, context.pose_mm.detach(), lifter.depth, 3, seeds()).numpy()
     np.testing.assert_allclose(start, drawn - drawn[:, :, :1], atol=0.05)
 
 

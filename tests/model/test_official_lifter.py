@@ -138,7 +138,7 @@ def test_unknown_cameras_are_shown_as_the_first_sees_them() -> None:
 
 
 @torch.no_grad()
-def test_views_before_and_within_lift_agree(tmp_path) -> None:
+def test_passes_before_and_within_lift_agree(tmp_path) -> None:
     lifter = OfficialLifter(
         frame_context(read_context(save_list(tmp_path / "p.pth", gcn_pose()), "plain", None)),
         read_denoiser(save_list(tmp_path / "d.pth", gcn_diff()), "plain", None, 51),
@@ -146,8 +146,8 @@ def test_views_before_and_within_lift_agree(tmp_path) -> None:
     )
     _, observations = released_inputs(3)  # of three cameras
     seeds = np.zeros(3, np.uint64)
-    views = lifter.views(replace(observations, heatmaps=None), SAMPLING)
-    first = lifter.lift(observations, SAMPLING, seeds, views=views)
+    passes = lifter.passes(replace(observations, heatmaps=None), SAMPLING)
+    first = lifter.lift(observations, SAMPLING, seeds, passes=passes)
     second = lifter.lift(observations, SAMPLING, seeds)
     np.testing.assert_allclose(first.pose_mm, second.pose_mm, atol=1e-3)
 

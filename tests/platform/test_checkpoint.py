@@ -228,7 +228,7 @@ def test_histogram_depth_round_trip(tmp_path: Path) -> None:
     assert torch.equal(read.counts, depth.counts)
     bridge = torch.zeros(2, 17, 3)
     seeds = np.arange(2, dtype=np.uint64)
-    draws = [part.draw(bridge, 5, seeds) for part in (depth, read)]
+    draws = [part.sample(bridge, 5, seeds) for part in (depth, read)]
     np.testing.assert_array_equal(*draws)
 
 

@@ -328,12 +328,12 @@ def test_calibration_arrays_belong_together() -> None:
 
 
 def test_projection_keeps_people_upright() -> None:
-    camera = views.View(azimuth=0.0, elevation=0.0)
+    camera = views.ViewDirection(azimuth=0.0, elevation=0.0)
     seen = views.project(STANDING, camera)
     np.testing.assert_allclose(seen, np.stack([STANDING[:, 0], -STANDING[:, 1]], axis=-1))
-    side = views.project(STANDING, views.View(azimuth=90.0, elevation=0.0))
+    side = views.project(STANDING, views.ViewDirection(azimuth=90.0, elevation=0.0))
     np.testing.assert_allclose(side[:, 0], STANDING[:, 2], atol=1e-9)
-    raised = views.project(np.array([[0.0, 0.0, 100.0]]), views.View(0.0, 30.0))
+    raised = views.project(np.array([[0.0, 0.0, 100.0]]), views.ViewDirection(0.0, 30.0))
     assert raised[0, 1] == pytest.approx(50.0)  # seen from above, what is further away is higher
 
 

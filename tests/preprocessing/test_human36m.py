@@ -19,8 +19,8 @@ from diffpose.preprocessing.datasets.human36m import Human36mSource, read_view, 
 from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS, PLACES
 from diffpose.preprocessing.keypoints.dataset_keypoints import (
     DatasetKeypointSettings,
-    draw_heatmaps,
     fit_errors,
+    rasterise_heatmaps,
 )
 
 
@@ -127,7 +127,7 @@ def test_heatmaps_hold_the_truth_as_often_as_they_claim(tmp_path: Path) -> None:
     covered = []
     for number in range(4):  # of a subject whose errors were not measured
         view = read_view(chosen, "S9/Walking", number)
-        heatmaps, crops = draw_heatmaps(view.keypoints_px, errors, DatasetKeypointSettings())
+        heatmaps, crops = rasterise_heatmaps(view.keypoints_px, errors, DatasetKeypointSettings())
         assert heatmaps.shape == (24, 17, 64, 48)
         found = locate_truth(
             heatmaps.astype(np.float32), crops, view.truth_px, np.ones(1)

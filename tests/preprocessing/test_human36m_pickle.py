@@ -19,8 +19,8 @@ from diffpose.preprocessing.datasets.registry import data_set
 from diffpose.preprocessing.keypoints.dataset_keypoints import (
     DatasetKeypointSettings,
     ErrorsByConfidence,
-    draw_heatmaps,
     fit_by_confidence,
+    rasterise_heatmaps,
 )
 from diffpose.preprocessing.sources.dataset import measured_errors
 
@@ -87,7 +87,7 @@ def test_unsure_keypoints_are_drawn_wider(tmp_path: Path) -> None:
     assert np.ptp([level.sigma_px for level in few.levels], axis=0).max() == 0
     points = np.random.default_rng(0).uniform(300, 700, (1, 17, 2)).repeat(2, axis=0)
     sure = np.stack([np.full(17, 0.25), np.full(17, 0.95)])
-    heatmaps, _ = draw_heatmaps(points, errors, DatasetKeypointSettings(least_cells=0.1), sure)
+    heatmaps, _ = rasterise_heatmaps(points, errors, DatasetKeypointSettings(least_cells=0.1), sure)
     filled = (heatmaps > 25).sum(axis=(2, 3))
     assert (filled[0] >= filled[1]).all()
     assert filled[0].sum() > filled[1].sum()

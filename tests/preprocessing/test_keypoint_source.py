@@ -96,7 +96,7 @@ def test_people_are_linked_and_drawn_where_they_stand(tmp_path: Path) -> None:
     probe = probed(chosen, "two.json")
     assert sorted(clip.track for clip in probe.clips) == [0, 1]
     plan = extend_plan(None, chosen, [probe], 4096)
-    drawn = recordings(chosen).draw(SpanRow(plan.spans[0]))
+    drawn = recordings(chosen).rasterise(SpanRow(plan.spans[0]))
     assert drawn.errors == {}
     arrays = drawn.arrays
     for clip in plan.spans[0].clips:

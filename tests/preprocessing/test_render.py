@@ -16,12 +16,12 @@ from diffpose.preprocessing.mocap.procedural.motion import write_motion_library
 from diffpose.preprocessing.mocap.source import MocapSource, read_motion
 from diffpose.preprocessing.records.splits import assign_splits
 from diffpose.preprocessing.render.films import Rendered, Shot, encode, film_names, make_render_fn
-from diffpose.preprocessing.render.frames import View, random_lens, render_frames
+from diffpose.preprocessing.render.frames import RenderCamera, random_lens, render_frames
 from diffpose.preprocessing.render.person.look import SKIN, random_build, random_look
 from diffpose.preprocessing.render.scene.scene import random_scene
 from diffpose.preprocessing.render.settings import FilmSettings
 from diffpose.preprocessing.render.surfaces.parts import ellipsoid, tables
-from diffpose.preprocessing.render.surfaces.raster import SUB, draw
+from diffpose.preprocessing.render.surfaces.raster import SUB, rasterise
 from diffpose.preprocessing.videos.decode import decode, inspect_video
 from diffpose.preprocessing.videos.sidecar import read_sidecar, read_truth
 
@@ -61,7 +61,7 @@ def test_a_ball_is_seen_where_its_middle_projects(place: tuple[float, float, flo
     depth = np.full((240 * SUB, 240 * SUB), 1e6, np.float32)
     owner = np.full(depth.shape, -1, np.int16)
     boxes = np.array([[np.inf, np.inf, -np.inf, -np.inf]])
-    draw(tables([part], 0)[0], INTRINSICS, 0, 1, depth, owner, boxes)
+    rasterise(tables([part], 0)[0], INTRINSICS, 0, 1, depth, owner, boxes)
     y, x = np.nonzero(owner >= 0)
     seen = np.array([x.mean() + 0.5, y.mean() + 0.5]) / SUB
     (expected,) = project(centre, INTRINSICS[None])
@@ -119,7 +119,7 @@ def test_a_face_tells_front_from_back() -> None:
     for name, x in (("front", 3.0), ("back", -3.0)):
         position = np.array([x, 0.0, 1.5])
         rotation = look_at(position, np.array([0.0, 0.0, 1.2]))
-        view = View(rotation, position, INTRINSICS, (240, 240))
+        view = RenderCamera(rotation, position, INTRINSICS, (240, 240))
         scene = random_scene(np.random.default_rng(0), position, 1.0, 0.0, False)
         lens = random_lens(np.random.default_rng(0), 0.0)
         in_camera = (standing - position) @ rotation.T

@@ -21,7 +21,7 @@ MINIMUM_HALF_HEIGHT_MM = 300.0
 
 
 @dataclass(frozen=True)
-class View:
+class ViewDirection:
     """A direction to look from, in degrees; (0, 0) is the camera's own view.
 
     At azimuth 90 the viewer stands at the image's right-hand side and the camera is on the left.
@@ -31,9 +31,9 @@ class View:
     elevation: float
 
 
-FRONT = View(azimuth=20.0, elevation=10.0)
-SIDE = View(azimuth=100.0, elevation=10.0)
-OBLIQUE = View(azimuth=40.0, elevation=10.0)
+FRONT = ViewDirection(azimuth=20.0, elevation=10.0)
+SIDE = ViewDirection(azimuth=100.0, elevation=10.0)
+OBLIQUE = ViewDirection(azimuth=40.0, elevation=10.0)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Frame:
     half_height: float
 
 
-def project(poses: Array, view: View) -> Array:
+def project(poses: Array, view: ViewDirection) -> Array:
     """Return camera-frame points (..., 3) as seen from a view, (..., 2) with the head up."""
     azimuth, elevation = math.radians(view.azimuth), math.radians(view.elevation)
     x, height, depth = poses[..., 0], -poses[..., 1], poses[..., 2]
@@ -54,13 +54,15 @@ def project(poses: Array, view: View) -> Array:
     return np.stack([across, up], axis=-1)
 
 
-def frame_around(points: Iterable[Array], views: Sequence[View]) -> dict[View, Frame]:
+def frame_around(
+    points: Iterable[Array], views: Sequence[ViewDirection]
+) -> dict[ViewDirection, Frame]:
     """Return one frame per view, all of one scale, that hold all the points (..., 3)."""
     flat = np.concatenate([p.reshape(-1, 3) for p in points])
     flat = flat[np.isfinite(flat).all(axis=-1)]
     if not len(flat):
         flat = np.zeros((1, 3))
-    centres: dict[View, tuple[float, float]] = {}
+    centres: dict[ViewDirection, tuple[float, float]] = {}
     half_height = MINIMUM_HALF_HEIGHT_MM
     for view in views:
         seen = project(flat, view)

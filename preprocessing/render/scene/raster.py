@@ -40,7 +40,7 @@ class Backdrop:
     floor_m: NDArray[np.float32]
 
 
-def draw_scene(
+def rasterise_scene(
     scene: Scene,
     rotation: NDArray[np.float64],
     position_m: NDArray[np.float64],
@@ -60,7 +60,7 @@ def draw_scene(
     colour = np.zeros((rows, columns, 3), dtype=np.float32)
     depth = np.empty((rows * SUB, columns * SUB), dtype=np.float32)
     floor = np.full((rows, columns, 2), OFF_FLOOR, dtype=np.float32)
-    _draw(
+    _rasterise(
         rotation,
         position_m,
         camera,
@@ -119,7 +119,7 @@ def _albedo(m, u, v, footprint, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def _draw(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
+def _rasterise(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
     rotation,
     eye,
     camera,

@@ -48,7 +48,7 @@ NONE, STRIP, PRINT, V_NECK, BUTTONS, BAND, BACK_PRINT = range(7)
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def draw(table, camera, first_row, row_step, depth, owner, boxes):  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
+def rasterise(table, camera, first_row, row_step, depth, owner, boxes):  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915
     """Draw parts into the z-buffer.
 
     Args:
@@ -186,8 +186,8 @@ def shade(  # type: ignore[no-untyped-def]  # noqa: PLR0915
         materials: (M, N_MATERIAL), linear light.
         camera: (4,), px.
         light: (5, 3): direction to the sun, its colour, up, ambient colour from above, from below.
-        first_row: as for draw.
-        row_step: as for draw.
+        first_row: as for rasterise.
+        row_step: as for rasterise.
         depth: z-buffer.
         owner: which part is seen, -1 none.
         region: y0, x0, y1, x1 in px.
