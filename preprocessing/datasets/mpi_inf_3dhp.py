@@ -82,8 +82,10 @@ class MpiInf3dhp:
         """Return "S1/Seq1" .. and "TS1" ..; raises SourceError where a file lacks one."""
         source = self._source
         wanted = [f"{s}/Seq{i}" for s in source.train_subjects for i in (1, 2)]
+        in_npz = False
         for part, names in (("train", wanted), ("test", source.test_subjects)):
             found = files.sequences_of(source.uri, part, source.poses)  # type: ignore[arg-type]
+            in_npz |= found is not None
             missing = [name for name in names if found is not None and name not in found]
             if missing:
                 raise SourceError(
@@ -91,7 +93,10 @@ class MpiInf3dhp:
                     f"has no {', '.join(missing)}; it has {', '.join(sorted(found or []))}. Use "
                     f"the whole file, or leave them out of source.{part}_subjects."
                 )
-        return sorted([*wanted, *source.test_subjects])
+        names = sorted([*wanted, *source.test_subjects])
+        if not in_npz and names and not any(files.has_mat(source.uri, name) for name in names):
+            raise files.nothing_of(source.uri, names[0])
+        return names
 
     def trains(self, recording: str) -> bool:
         """Tell whether it is one of S1 .. S8."""

@@ -171,17 +171,28 @@ def _train_entry(folder: str, sequence: str, poses: Poses) -> dict[str, Any]:
     return first
 
 
+def has_mat(folder: str, sequence: str) -> bool:
+    """Tell whether a folder holds the data set's own file of a sequence."""
+    return exists(join(folder, mat_name(sequence)))
+
+
+def nothing_of(folder: str, sequence: str) -> SourceError:
+    """Return the error that a folder holds a sequence in neither form."""
+    uri = join(folder, mat_name(sequence))
+    npz = npz_name("test" if sequence.startswith("TS") else "train", "univ_annot3")
+    inside = ", ".join(list_names(folder)[:6]) or "no file"
+    return SourceError(
+        f"There is no {uri!r}, and no {npz} in {folder!r} (it holds {inside}). Give the folder "
+        "with P-STMO's npz files, or the data set's own with S1 .. S8 and TS1 .. TS6; "
+        "source.train_subjects and source.test_subjects choose some."
+    )
+
+
 @functools.lru_cache(maxsize=2)
 def _mat(folder: str, sequence: str) -> dict[str, Any]:
     uri = join(folder, mat_name(sequence))
     if not exists(uri):
-        npz = npz_name("test" if sequence.startswith("TS") else "train", "univ_annot3")
-        inside = ", ".join(list_names(folder)[:6]) or "no file"
-        raise SourceError(
-            f"There is no {uri!r}, and no {npz} in {folder!r} (it holds {inside}). Give the "
-            "folder with P-STMO's npz files, or the data set's own with S1 .. S8 and TS1 .. TS6; "
-            "source.train_subjects and source.test_subjects choose some."
-        )
+        raise nothing_of(folder, sequence)
     found = read_mat(uri, _NAMES)
     missing = sorted({"annot2", "annot3", "univ_annot3"} - set(found))
     if missing:

@@ -28,8 +28,9 @@ def make_inspect_fn(job: VideoJob) -> Stage:
 
     def inspect(name: str) -> InspectedVideo:
         try:
-            info = inspect_video(job.uris[name], job.source.limits())
-            read_sidecar(job.uris[name])
+            uri = job.uri_of(name)
+            info = inspect_video(uri, job.source.limits())
+            read_sidecar(uri)
         except DiffPoseError as error:
             return InspectedVideo(name, error=str(error))
         return InspectedVideo(

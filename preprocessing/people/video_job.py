@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from diffpose.platform.base.errors import SourceError
 from diffpose.preprocessing.keypoints.recorded import RecordedSettings
 from diffpose.preprocessing.settings import PreprocessSettings
 from diffpose.preprocessing.videos.settings import VideoSource
@@ -27,6 +28,19 @@ class VideoJob:
     source: VideoSource
     uris: dict[str, str]
     recorded: RecordedSettings | None
+
+    def uri_of(self, name: str) -> str:
+        """Return where a video is.
+
+        Raises:
+            SourceError: it is no longer among the source's files.
+        """
+        if name not in self.uris:
+            raise SourceError(
+                f"{name} was there when the store was planned, and is no longer at source.uri. "
+                "Put it back, or make a new store."
+            )
+        return self.uris[name]
 
     @property
     def boxes_from(self) -> BoxesFrom:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffpose.platform.base.errors import DiffPoseError
+from diffpose.platform.base.errors import DiffPoseError, SourceError
 from diffpose.platform.base.progress import Progress
 from diffpose.platform.execution.ray_stages import ActorStage, Stage
 from diffpose.platform.store.clips import Clip, Split, clip_id
@@ -54,6 +54,10 @@ class DatasetRecordings(WithoutPictures):
     def _files(self) -> DataSet:
         return data_set(self.source)
 
+    @functools.cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(self._files.recordings())
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave the files behind: each worker opens them itself."""
         return {name: vars(self)[name] for name in self.__dataclass_fields__}
@@ -85,6 +89,7 @@ class DatasetRecordings(WithoutPictures):
 
     def _clips(self, file: SourceFile) -> tuple[Clip, ...]:
         name, files = file.name, self._files
+        self._check_there(name)
         return tuple(
             Clip(
                 clip=clip_id(name, first, n_rows, shot.camera),
@@ -105,6 +110,13 @@ class DatasetRecordings(WithoutPictures):
             for n_rows in (min(_LONGEST_CLIP, shot.n_frames - first),)
         )
 
+    def _check_there(self, name: str) -> None:
+        if name not in self._names:
+            raise SourceError(
+                f"{name} was there when the store was planned, and is no longer in "
+                f"{self.source.uri!r}. Put the files back, or make a new store."
+            )
+
     def stages(self, temperature: NDArray[np.float64] | None) -> list[Stage | ActorStage]:
         """Keypoints -> heatmaps as wide as the keypoints are wrong on the training subjects."""
         del temperature
@@ -122,6 +134,7 @@ class DatasetRecordings(WithoutPictures):
             frames = slice(clip.first_frame, clip.first_frame + clip.n_rows)
             try:
                 if clip.camera not in views:
+                    self._check_there(recording)
                     views[clip.camera] = self._files.view(recording, clip.camera)
                 view = views[clip.camera]
             except DiffPoseError as error:

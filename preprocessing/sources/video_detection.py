@@ -132,7 +132,7 @@ class RecordedDetection:
         row = row.with_blank(DETECTION_FIELDS)
         for clip in row.span.clips:
             try:
-                uri = uri_of(job.uris, clip.source)
+                uri = job.uri_of(clip.source)
                 tracks = read_tracks(job.settings.store, clip.source)
                 boxes = clip_boxes(tracks, clip)
                 known = known_of(uri, job.source, tracks, clip)
@@ -168,7 +168,7 @@ def cut_people(row: SpanRow, job: VideoJob, crop_size: tuple[int, int]) -> CutSp
         by_source[clip.source].append(clip)
     for name, clips in by_source.items():
         try:
-            uri = uri_of(job.uris, name)
+            uri = job.uri_of(name)
             tracks = read_tracks(job.settings.store, name)
             sidecar = read_sidecar(uri)
             if sidecar.lens is not None:
@@ -190,20 +190,6 @@ def straightened(crops: NDArray[np.float32], sidecar: Sidecar) -> NDArray[np.flo
         return crops
     straight = lens.straightened_crops(crops.astype(np.float64), (hm.HEIGHT, hm.WIDTH))
     return straight.astype(np.float32)
-
-
-def uri_of(uris: dict[str, str], name: str) -> str:
-    """Return where a planned video is.
-
-    Raises:
-        SourceError: it is no longer among the source's files.
-    """
-    if name not in uris:
-        raise SourceError(
-            f"{name} was there when the store was planned, and is no longer at source.uri. Put it "
-            "back, or make a new store."
-        )
-    return uris[name]
 
 
 def _wanted(tracks: VideoTracks, clips: list[Clip], first_row: int) -> dict[int, list[int]]:
