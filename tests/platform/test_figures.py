@@ -1,0 +1,159 @@
+"""The registry of figures, and what is kept and written of an evaluation, against closed forms."""
+
+from __future__ import annotations
+
+import json
+import math
+import typing
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from stored_clips import made_clip
+
+from diffpose.platform.ablation.tables import KEYS, columns
+from diffpose.platform.evaluation.evaluate import collect, summarise, write_poses
+from diffpose.platform.evaluation.figures import FIGURES, Figure, Place, figures_of, shown_in
+from diffpose.platform.evaluation.parts import EvaluationParts
+from diffpose.platform.evaluation.results import CONTEXT, Evaluation, MeasuredRange, PoseErrors
+from diffpose.platform.evaluation.uncertainty_measures import PoseUncertainty, measure_context
+
+N = 6
+
+
+def errors(offset_mm: float, n: int = N, seed: int = 0) -> tuple[PoseErrors, np.ndarray]:
+    """Poses that miss by ``offset_mm`` in x, all joints but the root; and the truth."""
+    truth = np.random.default_rng(seed).normal(0, 200, (n, 17, 3))
+    truth[:, 0] = 0
+    pose = truth + np.array([offset_mm, 0, 0])
+    pose[:, 0] = 0
+    joint = np.linalg.norm(pose - truth, axis=-1)
+    found = PoseErrors(
+        joint_mm=joint,
+        aligned_mm=joint / 2,
+        std_mm=np.full((n, 17), np.nan),
+        pose_mm=pose.astype(np.float32),
+        uncertainty=measure_context(pose, truth, None),
+    )
+    return found, truth.astype(np.float32)
+
+
+def evaluation(actions: str = "aabbbb") -> Evaluation:
+    context, truth = errors(34.0)
+    run, _ = errors(17.0)
+    names = np.array(list(actions))
+    return Evaluation(np.arange(N), names, names, truth, {CONTEXT: context, "run": run})
+
+
+def test_every_figure_has_its_own_key_and_place() -> None:
+    keys = [figure.key for figure in FIGURES]
+    assert len(keys) == len(set(keys))
+    for place in typing.get_args(Place):
+        heads = [figure.head for figure in shown_in(place)]
+        assert heads
+        assert len(heads) == len(set(heads)), place
+    for figure in shown_in("differences"):  # these are read from poses.parquet
+        assert figure.per_pose is not None
+    for figure in FIGURES:
+        if figure.before_after:
+            assert {f"{figure.key}_before", f"{figure.key}_after"} <= set(keys)
+    assert {column.key for column in columns()} <= {*KEYS, "ratio"}
+
+
+def test_figures_of_known_errors() -> None:
+    found = summarise(evaluation(), "run")
+    assert found["mpjpe_mm"] == pytest.approx(16.0)  # 17 mm at 16 of 17 joints
+    assert found["mpjpe_16_mm"] == pytest.approx(17.0)
+    assert found["p_mpjpe_mm"] == pytest.approx(8.0)
+    assert found["mpjve_mm_per_frame"] == pytest.approx(0.0, abs=1e-3)  # a constant offset
+    assert found["n_hypotheses"] == 1
+    assert found["coverage50"] is None
+    assert found["per_action"]["a"] == {
+        "mpjpe_mm": pytest.approx(16.0), "p_mpjpe_mm": pytest.approx(8.0), "n_poses": 2,
+    }  # fmt: skip
+    assert found["mean_of_actions"]["mpjpe_mm"] == pytest.approx(16.0)
+    assert set(figures_of(evaluation(), "run")) == {figure.key for figure in FIGURES} <= set(found)
+    json.dumps(found, allow_nan=False)
+
+
+def test_single_frames_have_no_velocity() -> None:
+    apart = replace(evaluation(), rows=np.arange(N) * 10)
+    assert summarise(apart, "run")["mpjve_mm_per_frame"] is None
+
+
+def test_cells_of_tables() -> None:
+    share = Figure("share", "50 % hold", "%", lambda _: None, digits=1)
+    assert share.head == "50 % hold %"
+    assert share.text({"share": 0.4567}) == "45.7"
+    assert share.text({"share": 0.4567}, 0) == "46"
+    assert share.text({"share": None}) == share.text({}) == "-"
+    both = replace(share, before_after=True)
+    assert both.text({"share_before": 0.25, "share_after": None}) == "25.0 -> -"
+    assert both.plain.text({"share": 0.5}) == "50.0"
+    assert math.isnan(share.in_unit({}))
+
+
+def test_every_pose_is_written_with_its_figures(tmp_path: Path) -> None:
+    measured = evaluation()
+    write_poses(str(tmp_path / "poses.parquet"), measured)
+    table = pq.read_table(tmp_path / "poses.parquet")
+    wanted = {f"{m}/{f.key}" for m in measured.methods for f in FIGURES if f.per_pose is not None}
+    assert wanted <= set(table.column_names)
+    np.testing.assert_allclose(table["run/mpjpe_mm"].to_numpy(), 16.0)
+    np.testing.assert_allclose(table["context encoder/p_mpjpe_mm"].to_numpy(), 16.0)
+    assert np.isnan(table["run/energy_score_mm"].to_numpy()).all()
+    poses = np.array(table["run/pose_mm"].to_pylist()).reshape(N, 17, 3)
+    np.testing.assert_allclose(poses, measured.methods["run"].pose_mm)
+
+
+def same(one: PoseErrors, other: PoseErrors) -> bool:
+    def equal(a: Any, b: Any) -> bool:
+        return np.array_equal(a, b, equal_nan=a.dtype.kind == "f") and a.dtype == b.dtype
+
+    own = [f.name for f in fields(PoseErrors) if f.name != "uncertainty"]
+    parts = [f.name for f in fields(PoseUncertainty)]
+    return all(equal(getattr(one, n), getattr(other, n)) for n in own) and all(
+        equal(getattr(one.uncertainty, n), getattr(other.uncertainty, n)) for n in parts
+    )
+
+
+def test_parts_are_kept_as_they_were_measured(tmp_path: Path) -> None:
+    folder = str(tmp_path / "parts")
+    found, truth = errors(10.0)
+    names = {CONTEXT: found, "a/b.c run": errors(5.0, seed=0)[0]}
+    part = MeasuredRange(512, np.arange(512, 512 + N), truth, names)
+    nothing = MeasuredRange(0, np.arange(0), truth[:0], {})
+    parts = EvaluationParts(folder, {"seed": 0})
+    parts.save(part)
+    parts.save(nothing)
+    again = EvaluationParts(folder, {"seed": 0}).load()
+    assert set(again) == {0, 512}
+    assert list(again[512].methods) == list(names)
+    assert all(same(again[512].methods[name], names[name]) for name in names)
+    np.testing.assert_array_equal(again[512].rows, part.rows)
+    assert not len(again[0].rows)
+    # what is no part of this code's, or was cut short, is measured again
+    np.savez(tmp_path / "parts" / "7.npz", rows=np.arange(3))
+    file = tmp_path / "parts" / "512.npz"
+    file.write_bytes(file.read_bytes()[:200])
+    assert set(EvaluationParts(folder, {"seed": 0}).load()) == {0}
+    assert EvaluationParts(folder, {"seed": 1}).load() == {}  # another question
+    assert EvaluationParts(None, {}).load() == {}
+
+
+def test_ranges_are_joined_with_their_clips() -> None:
+    clips = [made_clip(0, 4, action="walk"), made_clip(4, 4, action="run")]
+    parts = []
+    for first, rows in ((0, [0, 1, 3]), (4, [4, 6])):
+        found, truth = errors(10.0, len(rows), seed=first)
+        parts.append(MeasuredRange(first, np.array(rows), truth, {CONTEXT: found}))
+    whole = collect(parts, clips)
+    assert whole.rows.tolist() == [0, 1, 3, 4, 6]
+    assert whole.actions.tolist() == ["walk"] * 3 + ["run"] * 2
+    assert whole.clips[0] == clips[0].clip
+    assert whole.stretches.tolist() == [2, 1, 1, 1]
+    np.testing.assert_array_equal(whole.truth_mm, np.concatenate([part.truth_mm for part in parts]))
+    assert whole.methods[CONTEXT].mpjpe_mm.shape == (5,)
