@@ -8,6 +8,8 @@ from typing import Literal, TypeAlias
 from pydantic import BaseModel, Field, model_validator
 from torch import Tensor
 
+from diffpose.model.uncertainty.covariances import Draws
+
 # Whether, and over what, the answer is moved by map_refinement.
 Refine: TypeAlias = Literal["none", "frame", "clip"]
 
@@ -52,6 +54,17 @@ class SamplingSettings(BaseModel, frozen=True, extra="forbid"):
     mirror: bool = Field(
         False, description="lift the mirrored frame as well and take the mean (flip augmentation)"
     )
+
+    @property
+    def draws(self) -> Draws:
+        """Return how the hypotheses of a frame hang together: what estimators must know.
+
+        Of clean_pose with several kernels, which starts from the mixture whatever ``start`` says,
+        centring is partial as well; the released recipes have one kernel there.
+        """
+        if self.centred:
+            return "partly centred" if self.start == "mixture" else "centred"
+        return "held" if self.held_mean else "independent"
 
     @model_validator(mode="after")
     def _refined_poses_have_their_root_at_0(self) -> SamplingSettings:

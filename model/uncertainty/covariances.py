@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,16 +33,37 @@ from diffpose.model.geometry.skeleton import N_JOINTS, ROOT
 
 Array = NDArray[np.float64]
 
+# How the N hypotheses of a frame hang together, each being a draw of the predicted distribution:
+#   independent      as they were drawn
+#   centred          e_i - mean(e) of independent e, times sqrt(N/(N-1)), about the known mean: each
+#                    has the full covariance, differences of two are sqrt(N/(N-1)) too long
+#   held             e_i - mean(e) about the known mean: each has (N-1)/N of the covariance,
+#                    differences of two are as they should be
+#   partly centred   within kernels whose means were drawn independently: neither
+Draws: TypeAlias = Literal["independent", "centred", "held", "partly centred"]
 LEVELS = (0.5, 0.9)
 MOVING: NDArray[np.intp] = np.array([j for j in range(N_JOINTS) if j != ROOT])
 _UPPER = np.triu_indices(3)
 
 
-def sample_covariance(hypotheses_mm: NDArray[np.floating]) -> Array:
+def stretch(n_hypotheses: int) -> float:
+    """Return sqrt(N / (N - 1)): from deviations about the draws' own mean to those about the true.
+
+    Raises:
+        ValueError: one hypothesis has no deviation.
+    """
+    if n_hypotheses < 2:
+        raise ValueError("One hypothesis has no deviation from its own mean.")
+    return math.sqrt(n_hypotheses / (n_hypotheses - 1))
+
+
+def sample_covariance(hypotheses_mm: NDArray[np.floating], draws: Draws = "independent") -> Array:
     """Return the unbiased covariance of each joint's hypotheses.
 
     Args:
         hypotheses_mm: (n, N, J, 3), N at least 2.
+        draws: how they hang together: centred ones were stretched already. Those that are partly
+            centred are taken as independent, which is up to N/(N-1) too much.
 
     Returns:
         (n, J, 3, 3), mm^2.
@@ -59,7 +80,8 @@ def sample_covariance(hypotheses_mm: NDArray[np.floating]) -> Array:
         )
     x = np.asarray(hypotheses_mm, dtype=np.float64).transpose(0, 2, 3, 1)
     x = x - x.mean(axis=-1, keepdims=True)
-    covariance: Array = x @ x.swapaxes(-1, -2) / (n_hypotheses - 1)
+    divisor = n_hypotheses if draws == "centred" else n_hypotheses - 1
+    covariance: Array = x @ x.swapaxes(-1, -2) / divisor
     return covariance
 
 

@@ -6,9 +6,16 @@ in the unit of y (mm), smaller is better; for a point prediction it is the dista
 expectation no P scores better than the truth's own distribution. It weighs being near and being
 honest together.
 
-Of N hypotheses: means over the hypotheses, and over the N (N - 1) pairs of different ones, which is
-unbiased (Ferro, Q. J. R. Meteorol. Soc. 140, 2014: the fair score); means over all N^2 pairs would
-favour narrow ensembles of few members.
+Of N hypotheses: means over the hypotheses, and over the N (N - 1) pairs of different ones, which
+is unbiased for independent draws (Ferro, Q. J. R. Meteorol. Soc. 140, 2014: the fair score); means
+over all N^2 pairs would favour narrow ensembles of few members. Draws whose mean was moved onto
+that of P are not independent (covariances.Draws). With s = sqrt(N/(N-1)) and e_i independent,
+
+    centred:  x_i - m = s (e_i - mean e),   x_i - x_j = s (e_i - e_j):   pairs are divided by s
+    held:     x_i - m = e_i - mean e,       x_i - x_j = e_i - e_j:       x_i - m is multiplied by s
+
+m being the mean of all x. The pairs' term is then exactly that of independent draws, whatever P is;
+the first one has P's covariance, and is exact where P is Gaussian.
 
 Of a Gaussian N(m, C): no draws. For any random Q >= 0
 
@@ -38,7 +45,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffpose.model.compiled import compiled
-from diffpose.model.uncertainty.covariances import MOVING
+from diffpose.model.uncertainty.covariances import MOVING, Draws, stretch
 
 Array = NDArray[np.float64]
 
@@ -52,7 +59,9 @@ _TAILS = (math.exp(-_X[-1] / 2) + math.exp(_X[0] / 2)) * _STEP / math.expm1(_STE
 
 
 def hypotheses_score(
-    hypotheses_mm: NDArray[np.floating], truth_mm: NDArray[np.floating]
+    hypotheses_mm: NDArray[np.floating],
+    truth_mm: NDArray[np.floating],
+    draws: Draws = "independent",
 ) -> tuple[Array, Array]:
     """Return the unbiased energy score of N hypotheses, of each joint and of the whole pose.
 
@@ -61,9 +70,11 @@ def hypotheses_score(
     Args:
         hypotheses_mm: (n, N, J, 3).
         truth_mm: (n, J, 3).
+        draws: how the hypotheses hang together.
 
     Returns:
-        (n, J) mm, the root's as it comes (0); (n,) mm, of the root-less pose as one vector.
+        (n, J) mm, the root's as it comes (0); (n,) mm, of the root-less pose as one vector; NaN for
+        draws that are partly centred, whose score no factor mends.
     """
     x = np.ascontiguousarray(hypotheses_mm, dtype=np.float64)
     y = np.ascontiguousarray(truth_mm, dtype=np.float64)
@@ -72,7 +83,17 @@ def hypotheses_score(
             f"Expected hypotheses (n, N, J, 3) and truth (n, J, 3), got {x.shape} and {y.shape}."
         )
     joints, poses = np.empty(y.shape[:2]), np.empty(len(y))
-    _score_all(x, y, MOVING, joints, poses)
+    pairs = 1.0
+    if x.shape[1] > 1 and draws == "partly centred":
+        return np.full(y.shape[:2], np.nan), np.full(len(y), np.nan)
+    if x.shape[1] > 1 and draws == "centred":
+        pairs = 1 / stretch(x.shape[1])
+    elif x.shape[1] > 1 and draws == "held":
+        # stretched about their mean, their differences grow as well
+        pairs = 1 / stretch(x.shape[1])
+        mean = x.mean(axis=1, keepdims=True)
+        x = mean + stretch(x.shape[1]) * (x - mean)
+    _score_all(x, y, MOVING, pairs, joints, poses)
     return joints, poses
 
 
@@ -112,10 +133,11 @@ def best_of_n_mpjpe(hypotheses_mm: NDArray[np.floating], truth_mm: NDArray[np.fl
 
 
 @compiled
-def _score_all(x, y, moving, joints, poses):  # type: ignore[no-untyped-def]
-    """Fill joints (n, J) and poses (n,)."""
+def _score_all(x, y, moving, pair_factor, joints, poses):  # type: ignore[no-untyped-def]
+    """Fill joints (n, J) and poses (n,); distances of two hypotheses count ``pair_factor``."""
     n, n_hypotheses, n_joints, _ = x.shape
-    pairs = n_hypotheses * (n_hypotheses - 1)  # half of them are visited, twice 1/2 counts one
+    # half of the pairs are visited, twice 1/2 counts one
+    pairs = n_hypotheses * (n_hypotheses - 1) / pair_factor
     for i in range(n):
         joints[i] = 0.0
         total = 0.0

@@ -82,10 +82,10 @@ def measure_hypotheses(
     n, n_hypotheses = hypotheses_mm.shape[:2]
     mean = hypotheses_mm.mean(axis=1, dtype=np.float64)
     residual = np.asarray(truth_mm, dtype=np.float64) - mean
-    energy, energy_pose = hypotheses_score(hypotheses_mm, truth_mm)
+    energy, energy_pose = hypotheses_score(hypotheses_mm, truth_mm, sampling.draws)
     sample = before = None
     if n_hypotheses > 1:
-        sample = sample_covariance(hypotheses_mm)
+        sample = sample_covariance(hypotheses_mm, sampling.draws)
         before = predict_from_sample(sample, n_hypotheses, sampling, None)
         predicted = predict_from_sample(sample, n_hypotheses, sampling, recalibration)
     else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from diffpose.model.uncertainty.covariances import (
 from diffpose.platform.base.errors import RunError
 from diffpose.platform.base.storage import exists, join, read_json, write_json
 
-FORMAT = 2
+FORMAT = 3
 FILE = "uncertainty.json"
 # What changes the spread of hypotheses, besides their number.
 _SPREAD = ("temperature", "start", "centred", "held_mean", "refine", "mirror", "root")
@@ -143,7 +143,7 @@ def predict_uncertainty(
     n, n_hypotheses = hypotheses_mm.shape[:2]
     if n_hypotheses == 1:
         return predict_from_one(n, sampling, recalibration)
-    sample = sample_covariance(hypotheses_mm)
+    sample = sample_covariance(hypotheses_mm, sampling.draws)
     return predict_from_sample(sample, n_hypotheses, sampling, recalibration)
 
 
@@ -195,13 +195,16 @@ def load_recalibration(run_uri: str) -> Recalibration | None:
         return None
     try:
         value = read_json(uri)
-        if value["format"] in range(1, FORMAT):  # of an earlier version: to be fitted again
+        if value["format"] == 1:  # of an earlier version: to be fitted again
             return None
-        if value["format"] != FORMAT:
+        if value["format"] not in (2, FORMAT):
             raise ValueError(f"format {value['format']!r}, expected {FORMAT}")
         found = value["ellipsoids"]
+        ellipsoids = None if found is None else Ellipsoids.from_json(found)
+        if value["format"] == 2 and ellipsoids is not None:
+            ellipsoids = _of_format_2(ellipsoids, value)
         return Recalibration(
-            None if found is None else Ellipsoids.from_json(found),
+            ellipsoids,
             _matrices(value, "answer_covariance_mm2"),
             _matrices(value, "context_covariance_mm2"),
             _matrices(value, "errors_mm2", (N_VALUES, N_VALUES)),
@@ -212,6 +215,18 @@ def load_recalibration(run_uri: str) -> Recalibration | None:
         )
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{uri} is damaged: {error!r}. Delete the file. {_AGAIN}") from None
+
+
+def _of_format_2(fitted: Ellipsoids, value: dict[str, Any]) -> Ellipsoids:
+    """Return the same claim for sample covariances as they are now.
+
+    Up to format 2 those of centred draws were N/(N-1) too large, and s was fitted to them.
+    """
+    n = int(value["n_hypotheses"])
+    if SamplingSettings.model_validate(value["sampling"]).draws != "centred" or n < 2:
+        return fitted
+    share = (n - 1) / n
+    return replace(fitted, scale=fitted.scale / share, floor_mm2=fitted.floor_mm2 * share)
 
 
 def digest(recalibration: Recalibration | None) -> str:

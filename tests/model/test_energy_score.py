@@ -6,8 +6,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from scipy.special import erf, gammaln
 
+from diffpose.model.lifting.sampling import SamplingSettings, centred
+from diffpose.model.uncertainty.covariances import Draws, sample_covariance
 from diffpose.model.uncertainty.energy_score import (
     best_of_n_mpjpe,
     gaussian_score,
@@ -132,3 +135,60 @@ def test_the_score_is_proper() -> None:
 def test_shapes_that_differ_are_refused() -> None:
     with pytest.raises(ValueError, match=r"got \(2, 5, 17, 3\) and \(3, 17, 3\)"):
         hypotheses_score(np.zeros((2, 5, 17, 3)), np.zeros((3, 17, 3)))
+
+
+def drawn(draws: Draws, n_poses: int, n: int, sigma: float = 100.0) -> np.ndarray:
+    """Hypotheses (n_poses, N, 17, 3) of N(0, sigma^2 I) that hang together as the lifter's do."""
+    noise = torch.from_numpy(np.random.default_rng(n).normal(0, sigma, (n_poses, n, 17, 3)))
+    noise[:, :, 0] = 0
+    if draws == "held":
+        noise = noise - noise.mean(dim=1, keepdim=True)
+    return centred(noise, SamplingSettings(centred=draws == "centred")).numpy()
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 20])
+@pytest.mark.parametrize("draws", ["independent", "centred", "held"])
+def test_scores_are_unbiased_however_the_draws_hang_together(draws: Draws, n: int) -> None:
+    """Truth and hypotheses of N(0, 100^2 I): the score is half of E |X - X'|, 112.84 mm."""
+    truth = np.random.default_rng(1).normal(0, 100, (12_000, 17, 3))
+    truth[:, 0] = 0
+    exact = 100 * math.sqrt(16 / math.pi) / 2
+    assert exact == pytest.approx(112.84, abs=0.005)
+    hypotheses = drawn(draws, len(truth), n)
+    joints, poses = hypotheses_score(hypotheses, truth, draws)
+    assert joints[:, 1:].mean() == pytest.approx(exact, abs=0.7)
+    covariance = np.tile(100.0**2 * np.eye(3), (17, 1, 1))
+    covariance[0] = 0
+    _, whole = gaussian_score(np.zeros_like(truth), covariance, truth)
+    assert poses.mean() == pytest.approx(whole.mean(), rel=0.01)
+    if draws != "independent" and n <= 5:  # taken as independent, the score is biased
+        wrong, _ = hypotheses_score(hypotheses, truth)
+        assert abs(wrong[:, 1:].mean() - exact) > 5
+
+
+def test_partly_centred_draws_have_no_score() -> None:
+    x, y = np.ones((2, 5, 17, 3)), np.zeros((2, 17, 3))
+    joints, poses = hypotheses_score(x, y, "partly centred")
+    assert np.isnan(joints).all()
+    assert np.isnan(poses).all()
+    assert np.isfinite(hypotheses_score(x[:, :1], y, "partly centred")[0]).all()
+
+
+@pytest.mark.parametrize("n", [2, 5, 20])
+@pytest.mark.parametrize("draws", ["independent", "centred", "held"])
+def test_sample_covariances_are_unbiased(draws: Draws, n: int) -> None:
+    hypotheses = drawn(draws, 4000, n)[:, :, 1:]
+    found = sample_covariance(hypotheses, draws).mean(axis=(0, 1))
+    np.testing.assert_allclose(found, 100.0**2 * np.eye(3), atol=250)
+
+
+@pytest.mark.parametrize(
+    ("changes", "draws"),
+    [
+        ({}, "independent"), ({"centred": True}, "centred"), ({"held_mean": True}, "held"),
+        ({"centred": True, "held_mean": True}, "centred"),
+        ({"centred": True, "start": "mixture"}, "partly centred"),
+    ],
+)  # fmt: skip
+def test_sampling_says_how_draws_hang_together(changes: dict[str, object], draws: Draws) -> None:
+    assert SamplingSettings.model_validate(changes).draws == draws

@@ -88,7 +88,7 @@ def test_round_trip_and_its_absence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"format": 9}, "format 9, expected 2"),
+        ({"format": 9}, "format 9, expected 3"),
         ({"context_covariance_mm2": [[1.0]]}, "context_covariance_mm2 must be finite"),
         ({"errors_mm2": [[1.0]]}, "errors_mm2 must be finite with shape (48, 48)"),
         ({"ellipsoids": {"weight": 2}}, "floor_mm2"),
@@ -176,6 +176,24 @@ def summarise_uncertainty(measured: PoseUncertainty) -> dict[str, Any]:
     rows = np.arange(len(errors.joint_mm))
     truth = np.random.default_rng(0).normal(0, 100, errors.pose_mm.shape).astype(np.float32)
     return summarise(Evaluation(rows, names, names, truth, {"x": errors}), "x")
+
+
+def test_a_file_of_the_time_of_too_large_covariances_claims_the_same(tmp_path: Path) -> None:
+    """Format 2 was fitted to sample covariances of centred draws that were N/(N-1) too large."""
+    rng = np.random.default_rng(0)
+    hypotheses = rng.normal(0, 30, (20, 5, 17, 3))
+    hypotheses[:, :, 0] = 0
+    ellipsoids = Ellipsoids(0.3, 4 * ONES, 2 * ONES, 8.0)
+    for centred in (True, False):
+        how = SamplingSettings(centred=centred, held_mean=centred)
+        fitted = replace(recalibration(ellipsoids=ellipsoids), n_hypotheses=5, sampling=how)
+        save_recalibration(str(tmp_path), fitted)
+        file = tmp_path / "denoiser" / "uncertainty.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "format": 2}))
+        read = load_recalibration(str(tmp_path))
+        found = predict_uncertainty(hypotheses, how, read).covariance_mm2
+        claimed = ellipsoids.covariance(sample_covariance(hypotheses))  # as it was computed then
+        np.testing.assert_allclose(found, claimed, rtol=1e-9)
 
 
 def test_figures_of_known_gaussians() -> None:
