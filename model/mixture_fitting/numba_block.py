@@ -18,13 +18,11 @@ from diffpose.model.compiled import compiled
 from diffpose.model.geometry.skeleton import N_JOINTS
 from diffpose.model.mixture_fitting.numba_common import (
     BLOCK,
-    kmeans,
+    begin,
     moments_3d,
     normalise_blocks,
     quadratic_3d,
-    standardise,
     sums_3d,
-    take_start,
     whitening_3d,
 )
 from diffpose.model.mixtures.gaussian_mixture import POSE_DIMS, MixtureSpec
@@ -72,15 +70,10 @@ def _fit_all(  # type: ignore[no-untyped-def]
     factor = np.empty((m, dims // 3, 6))
     scratch = np.empty((3, BLOCK), np.float32)
     for item in range(n_items):
-        standardise(points[item], reg_mm, shift, scale, x)
-        log_scale = 0.0
-        for i in range(dims):
-            reg[i] = (reg_mm / scale[i]) ** 2
-            log_scale += math.log(scale[i])
-        if given:
-            take_start(start[item], n_draws, resp)
-        else:
-            kmeans(x, n_draws, uniforms[item], n_lloyd, resp)
+        log_scale = begin(
+            points[item], uniforms[item], given, start[item], reg_mm, n_lloyd,
+            shift, scale, reg, x, resp,
+        )  # fmt: skip
         mean[:] = 0.0
         _means(x, resp, mean)
         _m_step(x, resp, reg, diagonal, weight, mean, factor)

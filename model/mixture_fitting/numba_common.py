@@ -14,6 +14,8 @@ Notation: S draws, nb blocks, D dimensions, M kernels, U uniforms a mixture.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from diffpose.model.compiled import compiled
@@ -275,6 +277,36 @@ def take_start(given, n_draws, resp):  # type: ignore[no-untyped-def]
     for k in range(len(given)):
         for s in range(n_draws):
             resp[s // BLOCK, k, s % BLOCK] = given[k, s]
+
+
+@compiled
+def begin(points, uniforms, given, start, reg_mm, n_lloyd, shift, scale, reg, x, resp):  # type: ignore[no-untyped-def]
+    """Standardise one mixture's draws and give them their first responsibilities.
+
+    Args:
+        points: (D, S), mm.
+        uniforms: (U,), for k-means.
+        given: start from ``start`` (M, S) instead of k-means.
+        start: see given.
+        reg_mm: least standard deviation.
+        n_lloyd: iterations of k-means.
+        shift, scale, reg: (D,), filled: mean, spread, and reg_mm^2 in standardised units.
+        x: (blocks, D + 1, BLOCK), filled with standardised draws.
+        resp: (blocks, M, BLOCK), filled.
+
+    Returns:
+        log of the volume of a standardised unit in mm.
+    """
+    standardise(points, reg_mm, shift, scale, x)
+    log_scale = 0.0
+    for i in range(len(scale)):
+        reg[i] = (reg_mm / scale[i]) ** 2
+        log_scale += math.log(scale[i])
+    if given:
+        take_start(start, points.shape[1], resp)
+    else:
+        kmeans(x, points.shape[1], uniforms, n_lloyd, resp)
+    return log_scale
 
 
 @compiled

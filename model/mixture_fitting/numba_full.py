@@ -20,10 +20,8 @@ from diffpose.model.compiled import compiled
 from diffpose.model.mixture_fitting.numba_common import (
     BLOCK,
     TINY,
-    kmeans,
+    begin,
     normalise_blocks,
-    standardise,
-    take_start,
 )
 from diffpose.model.mixtures.gaussian_mixture import POSE_DIMS, MixtureSpec, packed_size
 
@@ -89,15 +87,10 @@ def _fit_all(  # type: ignore[no-untyped-def]
     y = np.empty((4, BLOCK), np.float32)
     ones = np.ones((n_blocks, BLOCK), np.float32)
     for item in range(n_items):
-        standardise(points[item], reg_mm, shift, scale, x)
-        log_scale = 0.0
-        for i in range(dims):
-            reg[i] = (reg_mm / scale[i]) ** 2
-            log_scale += math.log(scale[i])
-        if given:
-            take_start(start[item], n_draws, resp)
-        else:
-            kmeans(x, n_draws, uniforms[item], n_lloyd, resp)
+        log_scale = begin(
+            points[item], uniforms[item], given, start[item], reg_mm, n_lloyd,
+            shift, scale, reg, x, resp,
+        )  # fmt: skip
         everything[:] = 0.0
         for b in range(n_blocks):
             _scatter(x[b], ones[b], everything, y)
