@@ -4,7 +4,8 @@
 diffpose export-gmm store=STORE out=data_2d_h36m_cpn_ft_h36m_dbb_gmm.npz
 diffpose export-gmm store=STORE out=FILE n_kernels=3
 
-The authors' code trains and tests on this file and never released it. Format and units:
+The authors' code trains and tests on such a file; they link their own (three kernels with weights
+1, 0, 0, says a user's thread), and never released the code that makes it. Format and units:
 platform/store/gmm_file.py.
 """
 

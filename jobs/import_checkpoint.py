@@ -11,6 +11,7 @@ and inputs (model/released/official_lifter.py). Files are read without running a
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
@@ -40,8 +41,9 @@ class ImportSettings(Settings):
     context_weights: Weights = Field("plain", description="of the context encoder, in the same way")
     visited: list[int] | None = Field(
         None,
-        description="steps as the authors count them, rising; default: [0, 12] for frames, [0] "
-        "for MixSTE",
+        description="steps as the authors count them, rising. Default by what the files' names "
+        "say of the keypoints: _gt (true ones) [0, 6]; _cpn (detected) [0, 12] for frames, [0] for "
+        "MixSTE",
     )
     n_steps: int = Field(51, ge=1, description="T of the schedule")
     first_beta: float = Field(1e-4, gt=0, lt=1, description="beta of the first step")
@@ -50,12 +52,36 @@ class ImportSettings(Settings):
     denoiser_heads: int | None = Field(None, ge=1, description="default: 4")
 
 
+def visited_by_name(settings: ImportSettings, *, of_windows: bool) -> list[int]:
+    """Return the steps of the authors' settings for the keypoints that the files' names tell.
+
+    The wrong ones move joints by millimetres, and nothing in the files says which are right.
+
+    Raises:
+        ConfigError: the names tell nothing, or contradict each other.
+    """
+    names = [uri.rstrip("/").rpartition("/")[2] for uri in (settings.denoiser, settings.context)]
+    said = {kind for name in names for kind in re.split(r"[^a-z0-9]+", name.lower())}
+    kinds = said & {"gt", "cpn"}
+    if kinds == {"gt"}:
+        return [0, 6]
+    if kinds == {"cpn"}:
+        return [0] if of_windows else [0, 12]
+    detected = "[0]" if of_windows else "[0,12]"
+    what = "contradict each other" if kinds else "do not say"
+    raise ConfigError(
+        f"The names {names[0]!r} and {names[1]!r} {what} whether the networks are for detected "
+        f"keypoints (_cpn) or true ones (_gt), which take other steps. Give visited={detected} for "
+        "detected or visited=[0,6] for true keypoints."
+    )
+
+
 def import_checkpoint(settings: ImportSettings) -> None:
     """Read, convert, write.
 
     Raises:
         RunError: a file is none of these checkpoints, or there is a run already.
-        ConfigError: the steps do not fit the schedule.
+        ConfigError: the steps do not fit the schedule, or nobody says which they are.
     """
     from pydantic import ValidationError
 
@@ -76,7 +102,7 @@ def import_checkpoint(settings: ImportSettings) -> None:
         absolute(settings.denoiser), settings.weights, settings.denoiser_heads, settings.n_steps
     )
     of_windows = isinstance(context, Mixste)
-    visited = settings.visited or ([0] if of_windows else [0, 12])
+    visited = settings.visited or visited_by_name(settings, of_windows=of_windows)
     try:
         process = OfficialProcess(
             n_steps=settings.n_steps,

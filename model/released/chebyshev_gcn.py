@@ -234,12 +234,11 @@ def run_layer(
         config: heads and dropout.
         training: with dropout.
     """
-    width = x.shape[-1]
     branch, inner = config.dropout * training, config.inner_dropout * training
-    normed = F.layer_norm(x, (width,), weights.norm_1, weights.shift_1, NORM_EPSILON)
+    normed = released_norm(x, weights.norm_1, weights.shift_1)
     attended = attend(normed, weights, config.n_heads, inner)
     x = x + _dropped(attended, branch)
-    normed = F.layer_norm(x, (width,), weights.norm_2, weights.shift_2, NORM_EPSILON)
+    normed = released_norm(x, weights.norm_2, weights.shift_2)
     hidden = F.relu(F.linear(mix_joints(weights.graph, normed), weights.wide, weights.wide_bias))
     mixed = mix_joints(weights.graph, F.linear(hidden, weights.narrow)) + weights.narrow_bias
     x = x + _dropped(mixed, branch)
@@ -262,9 +261,21 @@ def attend(x: Tensor, weights: LayerWeights, n_heads: int, dropout: float) -> Te
     return F.linear(mixed, weights.out, weights.out_bias)
 
 
-# The released norm divides by (unbiased deviation + 1e-6); the factor between the two deviations
-# is folded into the weights on import. This epsilon is far below the variance of any real layer.
-NORM_EPSILON = 1e-12
+def released_norm(x: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
+    """Normalise the last axis as the released layers do.
+
+    They divide by the unbiased standard deviation plus 1e-6. The factor between the two deviations
+    is in ``weight`` (norm_factor, applied on import), so that here
+
+        weight (x - mean) / (biased deviation + 1e-6 factor) + shift.
+    """
+    dtype = weight.dtype
+    if x.dtype in (torch.bfloat16, torch.float16):  # moments in float32, as torch's own layer norm
+        x, weight, shift = x.float(), weight.float(), shift.float()
+    # the compiled norm, then what the epsilon's place makes of it: rate is 1 / biased deviation
+    normed, _, rate = torch.native_layer_norm(x, x.shape[-1:], weight, shift, 1e-30)
+    share = 1 / (1 + 1e-6 * norm_factor(x.shape[-1]) * rate)
+    return torch.lerp(shift.expand_as(normed), normed, share).to(dtype)
 
 
 def norm_factor(width: int) -> float:

@@ -83,7 +83,10 @@ def _human36m(
         known = [value for value in values if value is not None]
         mean = sum(known) / len(actions) if len(known) == len(actions) else None
         rows.append([f"{name} (ours, {dataset['keypoints']})", *_numbers([*values, mean])])
-    title = f"{published()['paper']}, {table['name']}, {unit}; newer rows: averages alone"
+    title = (
+        f"{published()['paper']}, {table['name']}, {unit}; averages as printed; newer rows: "
+        "averages alone"
+    )
     return title, ["method", *(_SHORT[a] for a in actions), "Avg"], rows
 
 

@@ -3,7 +3,8 @@
 The authors' loader reads ``positions_2d``: subject -> action -> one array per camera,
 (T, 17, M, 5), last axis [pi, u, v, s_u, s_v]. pi sums to 1 over the M kernels of a joint; u, v are
 px of the original image (distortion included); s is used there as a standard deviation in screen
-units, px times 2 / width, although it is named a variance. The file itself was never released.
+units, px times 2 / width, although it is named a variance. The authors link theirs (three
+kernels with weights 1, 0, 0, says a user's thread); the code that makes it was never released.
 
 Where it is made here, each joint's mixture is fitted by EM to draws from its heatmap, in the image
 plane.

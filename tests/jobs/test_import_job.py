@@ -152,3 +152,34 @@ def test_an_imported_run_is_evaluated(
     (figures,) = json.loads(target.read_text())["runs"].values()
     assert figures["calibrated"]
     assert figures["mpjpe_mm"] < free
+
+
+@pytest.mark.parametrize(
+    ("context", "denoiser", "grid"),
+    [
+        ("gcn_xyz_gt.pth", "diffpose_uvxyz_gt.pth", (7, 1, 0)),
+        ("gcn_xyz_cpn.pth", "diffpose_uvxyz_cpn.pth", (13, 1, 0)),
+        ("any.pth", "human36m-gt-2.pth", (7, 1, 0)),
+        ("ckpt.pth", "weights.pth", None),
+        ("gcn_xyz_gt.pth", "diffpose_uvxyz_cpn.pth", None),
+    ],
+)
+def test_steps_are_those_of_the_keypoints_or_asked_for(
+    tmp_path: Path, context: str, denoiser: str, grid: tuple[int, ...] | None, capsys
+) -> None:
+    """The authors' settings for true keypoints are [0, 6], on frames as on video."""
+    save_list(tmp_path / context, gcn_pose())
+    save_list(tmp_path / denoiser, gcn_diff())
+    run = tmp_path / "run"
+    words = [f"context={tmp_path / context}", f"denoiser={tmp_path / denoiser}", f"run={run}"]
+    if grid is None:
+        assert import_checkpoint.main(words) == 2
+        asked = capsys.readouterr().err
+        assert "visited=[0,12]" in asked
+        assert "visited=[0,6]" in asked
+        assert not run.exists()
+        assert import_checkpoint.main([*words, "visited=[0,6]"]) == 0
+        grid = (7, 1, 0)
+    else:
+        assert import_checkpoint.main(words) == 0
+    assert load_run(str(run)).lifter.grid == grid
