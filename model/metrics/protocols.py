@@ -52,21 +52,24 @@ def mpjve(
     Args:
         predicted: (n, J, 3), frames of all clips one after the other.
         target: the same.
-        clip_lengths: frames of each clip. Differences across their borders are left out; None
-            takes all frames as one clip, as MixSTE's evaluation does with its windows.
+        clip_lengths: frames of each clip, 0 for empty ones. Differences across their borders are
+            left out; None takes all frames as one clip, as MixSTE's evaluation does with its
+            windows.
 
     Raises:
-        ValueError: the lengths do not add up to n, or no clip has two frames.
+        ValueError: the lengths do not add up to n, one is negative, or no clip has two frames.
     """
     p, t = np.asarray(predicted, dtype=np.float64), np.asarray(target, dtype=np.float64)
     joint_errors(p, t)  # shape check
     error = np.linalg.norm(np.diff(p, axis=0) - np.diff(t, axis=0), axis=-1)  # (n - 1, J)
     if clip_lengths is not None:
         ends = np.cumsum(clip_lengths)
+        if (np.asarray(clip_lengths) < 0).any():
+            raise ValueError(f"clip_lengths hold {np.min(clip_lengths)}; no clip has that length.")
         if len(ends) == 0 or ends[-1] != len(p):
             raise ValueError(f"clip_lengths add up to {ends[-1:].sum()}, there are {len(p)} poses.")
         inside = np.ones(len(error), dtype=bool)
-        inside[ends[:-1] - 1] = False
+        inside[ends[(ends > 0) & (ends < len(p))] - 1] = False
         error = error[inside]
     if len(error) == 0:
         raise ValueError("A velocity needs a clip of at least two frames.")

@@ -47,6 +47,13 @@ def test_velocity_errors_stay_within_clips() -> None:
     assert mpjve(predicted, target, np.array([3, 2])) == pytest.approx((3 + 3 + 4) / 3)
     assert mpjve(predicted, target) == pytest.approx((3 + 3 + 94 + 4) / 4)
     assert mpjve(predicted, target, np.array([1, 2, 2])) == pytest.approx((3 + 4) / 2)
+    # clips without frames, first, last or between, are no borders of others
+    for lengths in ([0, 5], [5, 0], [0, 0, 5, 0]):
+        whole = mpjve(predicted, target, np.array(lengths))
+        assert whole == pytest.approx((3 + 3 + 94 + 4) / 4)
+    assert mpjve(predicted, target, np.array([3, 0, 2])) == pytest.approx((3 + 3 + 4) / 3)
+    with pytest.raises(ValueError, match="no clip has that length"):
+        mpjve(predicted, target, np.array([6, -1]))
     with pytest.raises(ValueError, match="add up to 4, there are 5"):
         mpjve(predicted, target, np.array([2, 2]))
     with pytest.raises(ValueError, match="at least two frames"):

@@ -16,7 +16,7 @@ from mpi_inf_3dhp_files import write_npz
 from diffpose.jobs import inspect_store as inspect
 from diffpose.model.geometry.skeleton import MIRROR
 from diffpose.platform.base.safe_pickle import read_npz
-from diffpose.preprocessing.datasets import human36m, human36m_pickle, mpi_inf_3dhp_files
+from diffpose.preprocessing.datasets import checks, human36m, human36m_pickle, mpi_inf_3dhp_files
 
 SUBJECTS = ("S1", "S9")
 SOME = ["source.train_subjects=[S1]", "source.test_subjects=[S9]"]
@@ -116,3 +116,31 @@ def test_other_sources_are_opened_file_by_file(
     assert (status, found["files"]) == (0, {"k.json": "1 frames, up to 1 people, [17] joints"})
     assert inspect.main([]) == 2
     assert "either store= or source.uri=" in capsys.readouterr().err
+
+
+def test_sides_are_judged_over_a_recording_not_a_frame() -> None:
+    """MPI-INF-3DHP has genuine frames whose thighs measure 326 and 485 mm."""
+    rng = np.random.default_rng(0)
+    joints = np.tile(rng.normal(0, 300, (1, 17, 3)), (12, 1, 1))
+    for side, (hip, knee, foot) in enumerate(((1, 2, 3), (4, 5, 6))):
+        joints[:, hip] = joints[:, 0] + [130 * (1 - 2 * side), 0, 0]
+        joints[:, knee] = joints[:, hip] + [0, 430, 0]
+        joints[:, foot] = joints[:, knee] + [0, 420, 0]
+    for shoulder, elbow, wrist in ((11, 12, 13), (14, 15, 16)):
+        joints[:, elbow] = joints[:, shoulder] + [0, 280, 0]
+        joints[:, wrist] = joints[:, elbow] + [0, 250, 0]
+
+    def odd(frames: slice) -> list[str]:
+        spoilt = joints.copy()
+        spoilt[frames, 2] = spoilt[frames, 1] + [0, 326, 0]
+        spoilt[frames, 5] = spoilt[frames, 4] + [0, 485, 0]
+        return [p.what for p in checks._check_bones("x", spoilt) if "mm long" in p.what]
+
+    assert odd(slice(3, 4)) == []
+    (found,) = odd(slice(0, 12))
+    assert "485 mm long" in found
+    assert "326 mm" in found
+    alone = joints[:1].copy()
+    alone[0, 2] = alone[0, 1] + [0, 326, 0]
+    alone[0, 5] = alone[0, 4] + [0, 485, 0]
+    assert checks._check_bones("x", alone) == []
