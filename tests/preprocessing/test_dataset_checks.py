@@ -132,8 +132,8 @@ def test_sides_are_judged_over_a_recording_not_a_frame() -> None:
 
     def odd(frames: slice) -> list[str]:
         spoilt = joints.copy()
-        spoilt[frames, 2] = spoilt[frames, 1] + [0, 326, 0]
-        spoilt[frames, 5] = spoilt[frames, 4] + [0, 485, 0]
+        spoilt[frames, 2:4] += [0, 326 - 430, 0]  # knee and foot
+        spoilt[frames, 5:7] += [0, 485 - 430, 0]
         return [p.what for p in checks._check_bones("x", spoilt) if "mm long" in p.what]
 
     assert odd(slice(3, 4)) == []
@@ -141,6 +141,6 @@ def test_sides_are_judged_over_a_recording_not_a_frame() -> None:
     assert "485 mm long" in found
     assert "326 mm" in found
     alone = joints[:1].copy()
-    alone[0, 2] = alone[0, 1] + [0, 326, 0]
-    alone[0, 5] = alone[0, 4] + [0, 485, 0]
+    alone[0, 2:4] += [0, 326 - 430, 0]
+    alone[0, 5:7] += [0, 485 - 430, 0]
     assert checks._check_bones("x", alone) == []
