@@ -91,8 +91,13 @@ def _on_rows(stages: Sequence[Stage]) -> Callable[[dict[str, Any]], dict[str, An
             record = stage(record)
         return _packed(record)
 
-    run.__name__ = run.__qualname__ = " -> ".join(getattr(s, "__name__", "stage") for s in chain)
+    run.__name__ = run.__qualname__ = " -> ".join(map(_name, chain))
     return run
+
+
+def _name(stage: Stage) -> str:
+    function = getattr(stage, "func", stage)  # of a functools.partial
+    return str(getattr(function, "__name__", type(function).__name__)).lstrip("_")
 
 
 def actors_on_gpus(setting: str, share: float) -> int:
