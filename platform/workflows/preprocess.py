@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 
+from diffpose.platform.execution.ray_session import one_session
 from diffpose.preprocessing.derived.mixtures import fit_mixture_group
 from diffpose.preprocessing.pipeline import Summary, detect
 from diffpose.preprocessing.settings import PreprocessSettings
 
 
+@one_session()
 def preprocess(settings: PreprocessSettings) -> int:
     """Run the stages; returns the exit status."""
     settings = settings.with_absolute_uris()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from diffpose.platform.base.storage import absolute, join, read_bytes, write_bytes
 from diffpose.platform.evaluation.fit_uncertainty import recalibrate
+from diffpose.platform.execution.ray_session import one_session
 from diffpose.platform.runs.model_files import (
     CONFIG,
     WEIGHTS,
@@ -20,6 +21,7 @@ from diffpose.preprocessing.derived.mixtures import fit_mixture_group
 from diffpose.preprocessing.settings import MixtureGroupSettings
 
 
+@one_session()
 def train(settings: TrainSettings) -> int:
     """Run the stages that are not done yet; returns the exit status."""
     settings = settings.model_copy(

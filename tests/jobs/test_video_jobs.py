@@ -223,10 +223,9 @@ def test_killed_decoder_detector_and_driver_leave_the_same_store(
         return len(list_names(str(store / "log" / "detect"), ".json"))
 
     def kill_one(command: Command, title: str) -> bool:
-        for process in command.processes("ray::"):
-            if title in " ".join(process.cmdline()):
-                process.kill()
-                return True
+        for process in command.processes(title):
+            process.kill()
+            return True
         return False
 
     log = tmp_path / "killed.log"
