@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 from torch import Tensor
 
 from diffpose.platform.base.storage import absolute, join
 from diffpose.platform.detector_training.settings import Part, TrainDetectorSettings
 from diffpose.platform.detector_training.worker import train_worker
-from diffpose.platform.training.checkpoints import AVERAGE, STATE
+from diffpose.platform.training.checkpoints import read_best
 from diffpose.platform.training.driver import error_of_ours, following
 
 
 def train_part(
     settings: TrainDetectorSettings, part: Part
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Train one of the two networks on RUN/examples; returns last state and averaged weights.
+    """Train one of the two networks on RUN/examples; returns the best epoch's metrics and weights.
 
     Must be called within a Ray session.
 
@@ -52,9 +50,7 @@ def train_part(
             raise error_of_ours(error) from error
     assert result.checkpoint is not None
     with result.checkpoint.as_directory() as name:
-        state = json.loads((Path(name) / STATE).read_text())
-        weights = safetensors.torch.load((Path(name) / AVERAGE).read_bytes())
-    return state, weights
+        return read_best(Path(name))
 
 
 def _describe(record: dict[str, Any]) -> str:

@@ -41,6 +41,7 @@ class ExamplesTraining:
         world_size: int,
     ) -> None:
         self.name: dict[str, str] = {"part": part}
+        self.judged_by = "validation_loss"
         self.network = network
         self.optimiser = optimiser
         self.batches_per_epoch = 0

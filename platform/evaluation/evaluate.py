@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from diffpose.model.lifting.interface import Lifter
 from diffpose.model.lifting.lifter import row_seeds
 from diffpose.model.lifting.prediction import Lifted
-from diffpose.model.lifting.sampling import SamplingSettings
+from diffpose.model.lifting.sampling import SamplingSettings, unrefined
 from diffpose.model.metrics.pose_errors import align, joint_errors
 from diffpose.platform.base.errors import RunError, StoreError
 from diffpose.platform.base.progress import Progress
@@ -31,6 +31,7 @@ from diffpose.platform.evaluation.results import (
     Evaluation,
     MeasuredRange,
     PoseErrors,
+    before_refinement,
 )
 from diffpose.platform.evaluation.uncertainty_measures import (
     PoseUncertainty,
@@ -79,11 +80,16 @@ def make_lift_fn(
         seen = read_observations(store, first, stop)
         seeds = row_seeds(seed, np.arange(first, stop))
         for name, (lifter, sampling) in _cached_lifters(runs_json, device).items():
-            lifted = lifter.lift(seen, sampling, seeds, list(lengths)).rows(known)
+            whole = lifter.lift(seen, unrefined(sampling), seeds, list(lengths))
+            refined = lifter.refined(whole, seen.detections(), sampling, list(lengths))
+            lifted = refined.rows(known)
             fitted = recalibrations[name]
             if CONTEXT not in measured.methods:  # that of the first run
                 measured.methods[CONTEXT] = context_errors(lifted.context_pose_mm, truth, fitted)
             measured.methods[name] = run_errors(lifted, truth, sampling, fitted)
+            if sampling.refine != "none":  # what the walk itself gives
+                own = run_errors(whole.rows(known), truth, unrefined(sampling), None)
+                measured.methods[before_refinement(name)] = own
         return measured
 
     return lift
@@ -195,6 +201,7 @@ def _question(
         "models": {name: answer_digests(run) for name, run in runs.items()},
         "sampling": sampling,
         "seed": seed,
+        "measures": 2,  # what is kept of a range: changes with the code
     }
 
 

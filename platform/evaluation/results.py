@@ -13,6 +13,11 @@ FIGURES_FILE, POSES_FILE = "evaluation.json", "poses.parquet"
 CONTEXT = "context encoder"  # the method that is in all evaluations: the first run's
 
 
+def before_refinement(run: str) -> str:
+    """Return the method's name that stands for a run's answers as they come from the walk."""
+    return f"{run}, before refinement"
+
+
 @dataclass(frozen=True)
 class PoseErrors:
     """Errors of one method on n poses, mm.

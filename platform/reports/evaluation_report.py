@@ -18,7 +18,7 @@ from diffpose.model.lifting.sampling import unrefined
 from diffpose.platform.base.storage import exists, join, read_bytes, write_bytes
 from diffpose.platform.evaluation.evaluate import load_lifters
 from diffpose.platform.evaluation.figures import FIGURES
-from diffpose.platform.evaluation.results import CONTEXT, Evaluation
+from diffpose.platform.evaluation.results import CONTEXT, Evaluation, before_refinement
 from diffpose.platform.reports.report import Case, Curve, MethodResult, Report, render_html
 from diffpose.platform.runs.load import load_run
 from diffpose.platform.store.observations import read_observations
@@ -66,6 +66,10 @@ def write_report(
         methods=[
             _method(CONTEXT, figures["context_encoder"], "the frozen encoder alone"),
             *(_method(n, f, _note(runs[n])) for n, f in figures["runs"].items()),
+            *(
+                _method(before_refinement(n), f, "as it comes from the walk")
+                for n, f in figures["before_refinement"].items()
+            ),
         ],
         cases=_cases(store_uri, uri, overrides, evaluation, name, figures["seed"]),
         curves=_curves(runs),

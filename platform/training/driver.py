@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import yaml
 
 from diffpose.model.heatmaps import grid as hm
@@ -21,8 +20,8 @@ from diffpose.platform.base.storage import absolute, exists, join, read_bytes, w
 from diffpose.platform.execution.ray_session import cluster_cpus, cluster_gpus, ray_session
 from diffpose.platform.runs.model_files import encoder_digest, load_config, save_model
 from diffpose.platform.store.pose_store import PoseStore, contiguous_ranges
-from diffpose.platform.training.checkpoints import AVERAGE, STATE
-from diffpose.platform.training.settings import TrainSettings
+from diffpose.platform.training.checkpoints import read_best
+from diffpose.platform.training.settings import OptimiserSettings, TrainSettings
 from diffpose.platform.training.worker import train_worker
 
 # What a stage's result depends on; the rest may change between runs of the command.
@@ -52,7 +51,8 @@ def train_encoder(settings: TrainSettings) -> None:
     state, weights = _fit(settings, {"stage": "encoder"})
     config = {
         "architecture": settings.context_encoder.model_dump(mode="json"),
-        "trained_epochs": state["epoch"],
+        "trained_epochs": settings.encoder_training.epochs,
+        "best_epoch": state["epoch"],
         "validation_mpjpe_mm": state["mpjpe_mm"],
         # The root is 0 by definition, in every draw.
         "depth_sigma_mm": np.sqrt(np.array(state["z_square_mm2"])).tolist(),
@@ -107,7 +107,8 @@ def train_denoiser(settings: TrainSettings, group: str, contexts: str) -> None:
         "mixture_group": group,
         "mixture_spec": settings.mixture.model_dump(mode="json"),
         "sampling": settings.sampling.model_dump(mode="json"),
-        "trained_epochs": state["epoch"],
+        "trained_epochs": settings.denoiser_training.epochs,
+        "best_epoch": state["epoch"],
         "validation_mpjpe_mm": state["mpjpe_mm"],
         "validation_context_mpjpe_mm": state["context_mpjpe_mm"],
         "typical_sigma_cells": typical_widths(store).tolist(),
@@ -154,7 +155,7 @@ def typical_widths(store: PoseStore) -> np.ndarray[Any, Any]:
 
 
 def _fit(settings: TrainSettings, job: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Run Ray Train; returns the last checkpoint's state and averaged weights."""
+    """Run Ray Train; returns metrics and averaged weights of the epoch that was best."""
     for split in ("train", "validation"):
         if not PoseStore.open(settings.store).clips(split):
             raise StoreError(
@@ -202,9 +203,18 @@ def _fit(settings: TrainSettings, job: dict[str, Any]) -> tuple[dict[str, Any], 
             raise error_of_ours(error) from error
         assert result.checkpoint is not None  # every epoch reports one
         with result.checkpoint.as_directory() as name:
-            state = json.loads((Path(name) / STATE).read_text())
-            weights = safetensors.torch.load((Path(name) / AVERAGE).read_bytes())
-    return state, weights
+            best, weights = read_best(Path(name))
+    print(
+        f"{job['stage']}: of {settings_of(settings, job['stage']).epochs} epochs the "
+        f"{best['epoch']}. is the best on validation, MPJPE {best['mpjpe_mm']:.2f} mm",
+        flush=True,
+    )
+    return best, weights
+
+
+def settings_of(settings: TrainSettings, stage: str) -> OptimiserSettings:
+    """Return how a stage's network is trained."""
+    return settings.encoder_training if stage == "encoder" else settings.denoiser_training
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from diffpose.platform.base.errors import RunError
 from diffpose.platform.base.storage import exists, is_local, join, read_bytes, write_bytes
-from diffpose.platform.training.checkpoints import restore_checkpoint, save_checkpoint
+from diffpose.platform.training.checkpoints import Best, restore_checkpoint, save_checkpoint
 from diffpose.platform.training.optimiser import AveragedWeights, learning_rate
 from diffpose.platform.training.settings import OptimiserSettings
 
@@ -26,6 +26,11 @@ class Training(Protocol):
     @property
     def name(self) -> dict[str, str]:
         """What the history calls it, one entry such as ``{"stage": "encoder"}``."""
+        ...
+
+    @property
+    def judged_by(self) -> str:
+        """The figure that the best epoch has lowest, by its name in the history."""
         ...
 
     @property
@@ -72,6 +77,8 @@ class Training(Protocol):
 def train(training: Training, run: str, rank: int, *, board: bool) -> None:
     """Train on this worker until the last epoch; goes on from Ray Train's last checkpoint.
 
+    The last checkpoint holds the weights of the epoch that was best on the held-out rows.
+
     Args:
         training: what is trained.
         run: run directory, which gets NAME_history.jsonl.
@@ -89,7 +96,8 @@ def train(training: Training, run: str, rank: int, *, board: bool) -> None:
         training.network.parameters(), lr=1.0, weight_decay=settings.weight_decay
     )
     average = AveragedWeights(training.network, settings.ema_decay)
-    first_epoch = restore_checkpoint(training.network, optimiser, average)
+    best = Best()
+    first_epoch = restore_checkpoint(training.network, optimiser, average, best)
     network = ray.train.torch.prepare_model(training.network)
     (name,) = training.name.values()
     history = History(run, name, first_epoch, board=board) if rank == 0 else None
@@ -111,8 +119,9 @@ def train(training: Training, run: str, rank: int, *, board: bool) -> None:
             ray.train.report(metrics)
             continue
         history.write(metrics)
+        best.take(metrics, average, training.judged_by)
         with tempfile.TemporaryDirectory() as folder:
-            save_checkpoint(Path(folder), training.network, optimiser, average, metrics)
+            save_checkpoint(Path(folder), training.network, optimiser, average, metrics, best)
             checkpoint = ray.train.Checkpoint.from_directory(folder)
             ray.train.report(metrics, checkpoint=checkpoint)
 

@@ -73,6 +73,7 @@ class StageTraining:
         world_size: int,
     ) -> None:
         self.name = {"stage": stage}
+        self.judged_by = "mpjpe_mm"
         self.network: nn.Module = task.network
         self.optimiser: OptimiserSettings = task.optimiser
         self.batches_per_epoch = loader.batches_per_epoch

@@ -26,7 +26,13 @@ from diffpose.platform.evaluation.evaluate import evaluate_runs, summarise, writ
 from diffpose.platform.evaluation.figures import shown_in
 from diffpose.platform.evaluation.protocol_figures import protocol, protocol_figures
 from diffpose.platform.evaluation.published_table import check_comparable, grids
-from diffpose.platform.evaluation.results import CONTEXT, FIGURES_FILE, POSES_FILE, Evaluation
+from diffpose.platform.evaluation.results import (
+    CONTEXT,
+    FIGURES_FILE,
+    POSES_FILE,
+    Evaluation,
+    before_refinement,
+)
 from diffpose.platform.reports.evaluation_report import write_report
 from diffpose.platform.runs.model_files import CONFIG
 from diffpose.platform.store.pose_store import PoseStore
@@ -135,6 +141,12 @@ def describe(
         "context_encoder": context,
         "ratio_to_context_encoder": own["mpjpe_mm"] / context["mpjpe_mm"],
         "runs": {name: own if name == first else summarise(evaluation, name) for name in runs},
+        # what the diffusion itself gives, of runs whose answers are moved afterwards
+        "before_refinement": {
+            name: summarise(evaluation, before_refinement(name))
+            for name in runs
+            if before_refinement(name) in evaluation.methods
+        },
         "n_poses": len(evaluation.rows),
         "split": settings.split,
         "protocol": protocol(settings.root or "subtracted"),
@@ -152,7 +164,8 @@ def print_table(figures: dict[str, Any]) -> None:
     table = Table("method", *(f.head for f in shown), "/ context encoder", title=title)
     reference = figures["context_encoder"]["mpjpe_mm"]
     methods = {CONTEXT: figures["context_encoder"], **figures["runs"]}
-    for name, part in methods.items():
+    before = {before_refinement(name): part for name, part in figures["before_refinement"].items()}
+    for name, part in {**methods, **before}.items():
         cells = [figure.text(part) for figure in shown]
         table.add_row(name, *cells, f"{part['mpjpe_mm'] / reference:.3f}")
     console.print(table)

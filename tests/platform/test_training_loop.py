@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from diffpose.platform.base.errors import RunError
-from diffpose.platform.training.checkpoints import save_checkpoint
+from diffpose.platform.training.checkpoints import Best, read_best, save_checkpoint
 from diffpose.platform.training.loop import History, _validated, run_epoch
 from diffpose.platform.training.optimiser import AveragedWeights, learning_rate
 from diffpose.platform.training.settings import OptimiserSettings
@@ -23,6 +23,7 @@ class Line:
 
     def __init__(self, *, broken: bool = False) -> None:
         self.name = {"stage": "line"}
+        self.judged_by = "weight"
         self.network: nn.Module = nn.Linear(1, 1, bias=False)
         nn.init.zeros_(self.network.weight)
         self.optimiser = OptimiserSettings(
@@ -112,8 +113,41 @@ def test_checkpoints_hold_weights_average_and_optimiser(tmp_path: Path) -> None:
     line = Line()
     optimiser, average = optimiser_of(line), AveragedWeights(line.network, 0.5)
     run_epoch(line, line.network, optimiser, average, 0)
-    save_checkpoint(tmp_path, line.network, optimiser, average, {"epoch": 1})
+    best = Best()
+    best.take({"epoch": 1, "weight": 3.0}, average, "weight")
+    kept = average.values["weight"].item()
+    run_epoch(line, line.network, optimiser, average, 1)
+    save_checkpoint(tmp_path, line.network, optimiser, average, {"epoch": 2, "weight": 4.0}, best)
     state = json.loads((tmp_path / "state.json").read_text())
-    assert state == {"epoch": 1, "average_updates": 3}
+    assert state["epoch"] == 2
+    assert state["average_updates"] == 6
+    metrics, weights = read_best(tmp_path)
+    assert metrics == {"epoch": 1, "weight": 3.0}
+    assert weights["weight"].item() == kept != average.values["weight"].item()
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"state.json", "weights.safetensors", "average.safetensors", "optimiser.pt"}
+    files = ("weights", "average", "best")
+    assert names == {"state.json", "optimiser.pt", *(f"{name}.safetensors" for name in files)}
+    # a checkpoint of earlier code knows its own epoch alone
+    (tmp_path / "best.safetensors").unlink()
+    metrics, weights = read_best(tmp_path)
+    assert metrics["epoch"] == 2
+    assert weights["weight"].item() == average.values["weight"].item()
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [
+        ([3.0, 2.0, 2.5], 2), ([1.0, 1.0], 1), ([float("nan"), 5.0], 2), ([4.0, float("nan")], 1),
+        ([float("nan")], 1),
+    ],
+)  # fmt: skip
+def test_the_best_epoch_is_kept(values: list[float], kept: int) -> None:
+    line, best = Line(), Best()
+    average = AveragedWeights(line.network, 0.5)
+    weights = []
+    for epoch, value in enumerate(values):
+        run_epoch(line, line.network, optimiser_of(line), average, epoch)
+        weights.append(average.values["weight"].item())
+        best.take({"epoch": epoch + 1, "weight": value}, average, "weight")
+    assert best.metrics["epoch"] == kept
+    assert best.weights["weight"].item() == weights[kept - 1]
