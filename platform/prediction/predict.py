@@ -21,6 +21,7 @@ from diffpose.model.lifting.sampling import SamplingSettings
 from diffpose.model.observations.initial_distribution import Observations
 from diffpose.platform.base.storage import join, write_bytes, write_json
 from diffpose.platform.execution.ray_stages import Stage
+from diffpose.platform.prediction.unseen import covering_unseen, spread_mm
 from diffpose.platform.runs.load import load_to_sample
 from diffpose.platform.runs.uncertainty_file import (
     Predicted,
@@ -38,6 +39,11 @@ _STORED = {
     "confidence": "confidence",
     "camera_px": "camera",
 }
+
+
+# A joint that was not detected has a heatmap as wide as a quarter of the person: some 2 % of its
+# mass lie around its peak; of a detected one 10 % and more.
+LEAST_SEEN = 0.05
 
 
 @dataclass(frozen=True)
@@ -143,11 +149,13 @@ def make_predict_fn(
             name: np.concatenate([store.read(field, *r) for r in rows])
             for name, field in _STORED.items()
         }
+        arrays["seen"] = arrays["confidence"] >= LEAST_SEEN
+        hypotheses = covering_unseen(lifted.hypotheses_mm, arrays["seen"])
         arrays |= {
             "poses_mm": lifted.pose_mm,
-            "std_mm": lifted.std_mm,
+            "std_mm": spread_mm(hypotheses).astype(np.float32),
             "root_mm": lifted.root_mm,
-            "hypotheses_mm": lifted.hypotheses_mm,
+            "hypotheses_mm": hypotheses,
         }
         uncertainty = predict_uncertainty(arrays["hypotheses_mm"], sampling, recalibration)
         if uncertainty.covariance_mm2 is not None:
@@ -167,8 +175,10 @@ def write_person(
 ) -> None:
     """Write FILE.npz with everything and FILE.json with the poses.
 
-    Covariances are in the npz alone: as text they would be most of the file. The question stands
-    in the JSON, so that a rerun that asks something else is told from one that goes on.
+    ``confidence`` is the share of a joint's heatmap around its peak, ``seen`` whether that is
+    enough for a detection. Covariances are in the npz alone: as text they would be most of the
+    file. The question stands in the JSON, so that a rerun that asks something else is told from one
+    that goes on.
     """
     person, file = asked.person, asked.file
     buffer = io.BytesIO()
@@ -181,6 +191,7 @@ def write_person(
         name: np.round(arrays[name].astype(np.float64), 4 if name == "timestamp_s" else 1).tolist()
         for name in ("timestamp_s", "poses_mm", "std_mm", "root_mm", "keypoints_px")
     }
+    rounded["confidence"] = np.round(arrays["confidence"].astype(np.float64), 3).tolist()
     write_json(
         join(out, f"{file}.json"),
         {
@@ -198,6 +209,8 @@ def write_person(
             "model": run,
             "question": asked.question,
             **uncertainty.claims(),
+            # what was not seen is a guess, between what was seen before and after
+            "seen": (arrays["confidence"] >= LEAST_SEEN).tolist(),
             **rounded,
         },
     )

@@ -8,8 +8,9 @@ confidence c falls; we take
     sigma = k sqrt(A) (1 + spread (1 - c)),  at least ``least_cells`` heatmap cells.
 
 A joint of ours that is a mean of several takes the mean of their constants. A missing joint (c = 0)
-is drawn as wide as a quarter of the box's height around the nearest of its neighbours on the
-skeleton that is known, or around the box's middle.
+is drawn as wide as a quarter of the box's height: on the line between where it was seen before and
+after, else, where it was seen in no frame, around the nearest of its neighbours on the skeleton
+that is known, or around the box's middle.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from diffpose.preprocessing.keypoints.joint_layouts import (
     layout_of,
     to_h36m_points,
 )
+from diffpose.preprocessing.keypoints.joint_names import layout_named
 from diffpose.preprocessing.keypoints.recorded_formats import (
     Format,
     RawPerson,
@@ -109,8 +111,11 @@ class RecordedPerson:
 class Recording:
     """The people of one video, frame by frame."""
 
-    def __init__(self, frames: dict[int, list[RecordedPerson]]) -> None:
-        self.frames = frames
+    def __init__(
+        self, frames: dict[int, list[RecordedPerson]], size: tuple[int, int] | None = None
+    ) -> None:
+        """Hold the people by frame number, and the pictures' width and height where known."""
+        self.frames, self.size = frames, size
 
     def people(self, frame: int) -> list[RecordedPerson]:
         """Return who was seen in a frame, numbered from the first one of the video."""
@@ -182,11 +187,15 @@ def read_recording(settings: RecordedSettings, uri: str, video: str = "") -> Rec
     """
     raw = read_frames(uri, settings.format, video)
     shift = raw.first_frame if settings.first_frame == "auto" else settings.first_frame
+    if settings.layout == "auto" and raw.joint_names:
+        layout = layout_named(raw.joint_names, repr(uri))
+        settings = settings.model_copy(update={"layout": layout})
     frames = {
         frame - shift: [_ours(settings, uri, person) for person in people]
         for frame, people in raw.frames.items()
     }
-    return Recording({frame: [p for p in people if p] for frame, people in frames.items()})
+    found = {frame: [p for p in people if p] for frame, people in frames.items()}
+    return Recording(found, raw.size)
 
 
 def recorded_heatmaps(
@@ -198,7 +207,7 @@ def recorded_heatmaps(
     """Draw keypoints as heatmaps; the module's docstring states the widths.
 
     Args:
-        keypoints_px: (R, 17, 2).
+        keypoints_px: (R, 17, 2), of frames that follow each other.
         confidence: (R, 17), 0 .. 1, 0 where missing.
         boxes_px: (R, 4).
         settings: of the widths.
@@ -215,12 +224,27 @@ def recorded_heatmaps(
     sigma = np.where(known, sigma, 0.25 * size[:, 1:])
     sigma = np.maximum(sigma, settings.least_cells * crops[:, 2:3])
     middle = (boxes[:, :2] + boxes[:, 2:]) / 2
-    points = np.where(known[..., None], keypoints_px, np.nan)
-    points = _filled(points, middle)
+    points = _filled(_between(keypoints_px, known), middle)
     heatmaps = hm.rasterise(
         points[:, :, None], sigma[:, :, None], np.ones((*sigma.shape, 1)), crops
     )
     return heatmaps, crops
+
+
+def _between(keypoints_px: NDArray[np.floating], known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return keypoints (R, 17, 2), the unknown ones on the line between seen ones in time.
+
+    Before the first and after the last one they stay where it was; NaN where a joint was seen in no
+    frame.
+    """
+    points = np.where(known[..., None], keypoints_px, np.nan)
+    frames = np.arange(len(points))
+    for joint in np.flatnonzero(known.any(axis=0) & ~known.all(axis=0)):
+        seen = known[:, joint]
+        for axis in range(2):
+            line = points[:, joint, axis]
+            points[~seen, joint, axis] = np.interp(frames[~seen], frames[seen], line[seen])
+    return points
 
 
 def _filled(points: NDArray[np.float64], middle: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from diffpose.platform.base.errors import SourceError
 from diffpose.platform.base.safe_pickle import npz_content
 from diffpose.platform.base.storage import filesystem, join, list_names, read_bytes
+from diffpose.preprocessing.keypoints.joint_layouts import layout_of
 
 Format = Literal["auto", "alphapose", "openpose", "mmpose", "coco", "detectron"]
 
@@ -53,10 +54,14 @@ class RawRecording:
         first_frame: number of the video's first frame. OpenPose and MMPose list frames without
             people too, so their least number tells; AlphaPose does not, but names the frames of a
             video 0.jpg, 1.jpg, and those of a folder of pictures as they were: 000001.jpg.
+        joint_names: of the joints, in order, where the file says them.
+        size: width and height of the pictures, px, where the file says them.
     """
 
     frames: RawFrames
     first_frame: int = 0
+    joint_names: tuple[str, ...] = ()
+    size: tuple[int, int] | None = None
 
 
 def read_frames(uri: str, wanted: Format = "auto", video: str = "") -> RawRecording:
@@ -79,26 +84,26 @@ def read_frames(uri: str, wanted: Format = "auto", video: str = "") -> RawRecord
         raise SourceError(f"The keypoint file {uri!r} cannot be read: {error}") from None
     try:
         if data[:4] == b"PK\x03\x04":
-            return RawRecording(_detectron(uri, data))
+            return _detectron(uri, data)
         content = json.loads(data)
         found = _format_of(content)
         if wanted not in ("auto", found):
             raise SourceError(f"{uri!r} looks like {found or 'no known format'}, not {wanted}.")
         if found == "alphapose":
-            padded = all(re.search(r"\b0\d+\.\w+$", str(e["image_id"])) for e in content[:9])
+            padded = all(re.search(r"(?<!\d)0\d+\.\w+$", str(e["image_id"])) for e in content[:9])
             frames = _alphapose(content)
             return _from_least(frames) if padded else RawRecording(frames)
         if found == "mmpose":
-            return _from_least(_mmpose(content))
+            return replace(_from_least(_mmpose(content)), joint_names=_mmpose_names(content))
         if found == "coco":
-            return RawRecording(_coco(content))
+            return RawRecording(_coco(content), 0, _coco_names(content), _coco_size(content))
         if found == "openpose":
             return RawRecording({0: _openpose_people(content)})
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise SourceError(f"{uri!r} is neither JSON nor npz: {error}") from None
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, SourceError):
-            raise
+            raise SourceError(str(error) if uri in str(error) else f"{uri}: {error}.") from None
         raise SourceError(f"{uri!r} breaks off or is not as its format wants: {error!r}") from None
     raise SourceError(
         f"{uri!r} is of no known format. Known: AlphaPose (list of image_id, keypoints), OpenPose "
@@ -127,8 +132,35 @@ def _format_of(content: Any) -> str:
 
 
 def _triples(values: Iterable[float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    rows = np.asarray(list(values), dtype=np.float64).reshape(-1, 3)
-    return rows[:, :2], rows[:, 2]
+    """Return points (K, 2) and confidences (K,) of x, y, confidence, x, y, ...
+
+    Raises:
+        SourceError: the numbers are pairs.
+    """
+    flat = np.asarray(list(values), dtype=np.float64)
+    pairs, rest = divmod(len(flat), 2)
+    if not rest and layout_of(pairs) and (len(flat) % 3 or not layout_of(len(flat) // 3)):
+        raise SourceError(
+            f"a person has {len(flat)} numbers: {pairs} pairs x, y without confidence. Give x, y, "
+            "confidence of each joint (confidence 1 where nothing is known of it)"
+        )
+    rows = flat.reshape(-1, 3)
+    return rows[:, :2], _where_placed(rows[:, :2], rows[:, 2])
+
+
+def _where_placed(
+    points: NDArray[np.float64], confidence: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return confidences, 0 for joints at (0, 0) or nowhere: so files write what was not found."""
+    placed = np.isfinite(points).all(axis=-1) & (points != 0).any(axis=-1)
+    return np.where(placed & np.isfinite(confidence), confidence, 0.0)
+
+
+def _track(value: Any) -> int:
+    """Return a person's number, however many lists it stands in; -1 for an empty one or none."""
+    while isinstance(value, list | tuple):
+        value = value[0] if value else -1
+    return -1 if value is None else int(value)
 
 
 def _corner_box(box: Any) -> NDArray[np.float64] | None:
@@ -143,15 +175,13 @@ def _alphapose(content: list[dict[str, Any]]) -> RawFrames:
     frames: RawFrames = {}
     for entry in content:
         points, confidence = _triples(entry["keypoints"])
-        track = entry.get("idx", -1)
-        track = track[0] if isinstance(track, list) else track
         # scores of AlphaPose run to about 3; keypoints' own confidences to 1
         person = RawPerson(
             points,
             np.clip(confidence, 0.0, 1.0),
             _corner_box(entry.get("box")),
             float(np.clip(confidence, 0, 1).mean()),
-            int(track),
+            _track(entry.get("idx", -1)),
         )
         frames.setdefault(_number_in(str(entry["image_id"])), []).append(person)
     return frames
@@ -159,9 +189,8 @@ def _alphapose(content: list[dict[str, Any]]) -> RawFrames:
 
 def openpose_name(video: str) -> re.Pattern[str]:
     """Return the names of a video's OpenPose files, the frame's number in them; "" is any video."""
-    return re.compile(
-        rf"{re.escape(video)}_(\d+)_keypoints\.json" if video else r".*?(\d+)(?:_keypoints)?\.json"
-    )
+    stem = rf"{re.escape(video)}[_-]?" if video else r".*?"
+    return re.compile(rf"{stem}(\d+)(?:_keypoints)?\.json")
 
 
 def _openpose(folder: str, video: str) -> RawFrames:
@@ -174,7 +203,9 @@ def _openpose(folder: str, video: str) -> RawFrames:
         try:
             content = json.loads(read_bytes(join(folder, name)))
             frames[int(found[1])] = _openpose_people(content)
-        except (KeyError, TypeError, ValueError) as error:
+        except SourceError as error:
+            raise SourceError(f"{join(folder, name)}: {error}.") from None
+        except (KeyError, IndexError, TypeError, ValueError) as error:
             raise SourceError(f"{join(folder, name)} is no file of OpenPose: {error!r}") from None
     if not frames:
         raise SourceError(
@@ -186,9 +217,12 @@ def _openpose(folder: str, video: str) -> RawFrames:
 def _openpose_people(content: dict[str, Any]) -> list[RawPerson]:
     people = []
     for person in content["people"]:
-        points, confidence = _triples(person["pose_keypoints_2d"])
-        number = person.get("person_id", [-1])
-        track = int(number[0] if isinstance(number, list) else number)
+        # the key of version 1.0 was another; who is there without joints was not seen
+        values = person["pose_keypoints" if "pose_keypoints" in person else "pose_keypoints_2d"]
+        if not values:
+            continue
+        points, confidence = _triples(values)
+        track = _track(person.get("person_id", -1))
         people.append(RawPerson(points, confidence, None, float(confidence.mean()), track))
     return people
 
@@ -204,21 +238,55 @@ def _mmpose(content: Any) -> RawFrames:
             box = one.get("bbox")
             while isinstance(box, list | tuple) and len(box) == 1:  # a 1-tuple holds the box
                 box = box[0]
+            points = np.asarray(one["keypoints"], dtype=np.float64)[:, :2]
+            scores = np.asarray(one["keypoint_scores"], dtype=np.float64)
             people.append(
                 RawPerson(
-                    np.asarray(one["keypoints"], dtype=np.float64)[:, :2],
-                    np.clip(np.asarray(one["keypoint_scores"], dtype=np.float64), 0, 1),
+                    points,
+                    _where_placed(points, np.clip(scores, 0, 1)),
                     None if box is None else np.asarray(box, dtype=np.float64)[:4],
                     float(np.squeeze(one.get("bbox_score", 1.0))),
-                    int(one.get("track_id", -1)),
+                    _track(one.get("track_id", -1)),
                 )
             )
         frames[int(entry.get("frame_id", i))] = people
     return frames
 
 
+def _mmpose_names(content: Any) -> tuple[str, ...]:
+    """Return the joints' names out of meta_info, in either of its forms."""
+    about = content.get("meta_info") if isinstance(content, dict) else None
+    if not isinstance(about, dict):
+        return ()
+    by_number = about.get("keypoint_id2name")
+    if isinstance(by_number, dict):
+        return tuple(str(by_number[key]) for key in sorted(by_number, key=int))
+    by_name = about.get("keypoint_name2id")
+    if isinstance(by_name, dict):
+        return tuple(sorted(by_name, key=lambda name: int(by_name[name])))
+    return ()
+
+
+def _coco_names(content: Any) -> tuple[str, ...]:
+    """Return the joints' names of the one category that has some."""
+    categories = content.get("categories", []) if isinstance(content, dict) else []
+    named = {tuple(map(str, c["keypoints"])) for c in categories if c.get("keypoints")}
+    return named.pop() if len(named) == 1 else ()
+
+
+def _coco_size(content: Any) -> tuple[int, int] | None:
+    """Return the size that all pictures have."""
+    images = content.get("images", []) if isinstance(content, dict) else []
+    sizes = {(image.get("width"), image.get("height")) for image in images}
+    if len(sizes) != 1 or None in (size := sizes.pop()):
+        return None
+    return int(size[0]), int(size[1])
+
+
 def _coco(content: Any) -> RawFrames:
     entries = content["annotations"] if isinstance(content, dict) else content
+    # other things than people have no joints
+    entries = [entry for entry in entries if entry.get("keypoints")]
     images = (
         sorted(content["images"], key=lambda i: _natural(str(i["file_name"])))
         if isinstance(content, dict)
@@ -238,14 +306,14 @@ def _coco(content: Any) -> RawFrames:
             np.clip(confidence, 0, 1),
             _corner_box(entry.get("bbox")),
             min(max(score, 0.0), 1.0),
-            int(entry.get("track_id", -1)),
+            _track(entry.get("track_id", -1)),
         )
         image = entry["image_id"]
         frames.setdefault(place[image] if image in place else int(image), []).append(person)
     return frames
 
 
-def _detectron(uri: str, data: bytes) -> RawFrames:
+def _detectron(uri: str, data: bytes) -> RawRecording:
     arrays = npz_content(uri, data)
     if "positions_2d" in arrays:  # VideoPose3D's custom data set
         videos = arrays["positions_2d"]
@@ -254,12 +322,8 @@ def _detectron(uri: str, data: bytes) -> RawFrames:
                 f"{uri!r} holds {len(videos)} videos ({', '.join(list(videos)[:5])}); give a file "
                 "per video."
             )
-        (video,) = videos.values()
-        points = np.asarray(next(iter(video.values()))[0], dtype=np.float64)
-        return {
-            i: [RawPerson(p[:, :2], np.isfinite(p[:, 0]).astype(np.float64))]
-            for i, p in enumerate(points)
-        }
+        ((name, video),) = videos.items()
+        return _custom(uri, str(name), video, arrays.get("metadata"))
     if "keypoints" not in arrays or "boxes" not in arrays:
         raise SourceError(
             f"{uri!r} holds {sorted(arrays)}; a Detectron file has boxes and keypoints, a custom "
@@ -273,7 +337,36 @@ def _detectron(uri: str, data: bytes) -> RawFrames:
             RawPerson(k[:2].T.astype(np.float64), np.clip(k[-1], 0, 1), b[:4], float(b[4]))
             for b, k in zip(rows.reshape(-1, 5), found, strict=True)
         ]
-    return frames
+    return RawRecording(frames)
+
+
+def _custom(uri: str, name: str, video: dict[str, Any], metadata: Any) -> RawRecording:
+    """Read the one video of VideoPose3D's custom data set; further arrays are further people."""
+    if len(video) != 1:
+        raise SourceError(
+            f"{uri!r} has keypoints of {len(video)} kinds ({', '.join(map(str, video))}); keep one."
+        )
+    people = [np.asarray(part, dtype=np.float64)[..., :2] for part in next(iter(video.values()))]
+    lengths = {len(part) for part in people}
+    if len(lengths) != 1:
+        raise SourceError(
+            f"{uri!r} has {len(people)} arrays of {sorted(lengths)} frames; people of one video "
+            "need an array of all its frames each."
+        )
+    frames = {
+        i: [
+            RawPerson(
+                points, _where_placed(points, np.ones(len(points))),
+                track=number if len(people) > 1 else -1,
+            )
+            for number, points in enumerate(part[i] for part in people)
+        ]
+        for i in range(lengths.pop())
+    }  # fmt: skip
+    about = metadata.get("video_metadata", {}) if isinstance(metadata, dict) else {}
+    size = about.get(name, {}) if isinstance(about, dict) else {}
+    known = isinstance(size, dict) and {"w", "h"} <= set(size)
+    return RawRecording(frames, size=(int(size["w"]), int(size["h"])) if known else None)
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

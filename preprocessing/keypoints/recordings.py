@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from diffpose.platform.base.errors import SourceError
-from diffpose.platform.base.storage import filesystem, join
+from diffpose.platform.base.storage import filesystem, join, read_bytes
 from diffpose.preprocessing.records.kinds import Material
 from diffpose.preprocessing.records.names import NamedFiles
 
-# OpenPose writes one file per frame: VIDEO_000000000012_keypoints.json, or without a VIDEO
-_FRAME = re.compile(r"(?:(?P<video>.*)_)?\d+_keypoints\.json")
+# OpenPose writes one file per frame: VIDEO_000000000012_keypoints.json, or without a VIDEO; other
+# tools that write its format name them cam1_000000.json, frame0001.json or 12.json
+_FRAME = re.compile(r"(?:(?P<video>.*?)[_-]?)?(?P<frame>\d+)(?P<openpose>_keypoints)?\.json")
 
 
 class KeypointSource(NamedFiles):
@@ -73,10 +75,11 @@ def keypoint_recordings(uri: str) -> dict[str, Located]:
     root = str(path).rstrip("/") + "/"
     found: dict[str, Located] = {}
     inside = sorted(str(name).removeprefix(root) for name in fs.find(path))
+    of_frames = _frame_files(uri, inside)
     for name in inside:
         folder, _, file = name.rpartition("/")
         frame = _FRAME.fullmatch(file)
-        if frame is not None:
+        if frame is not None and (folder, frame["video"] or "") in of_frames:
             video = frame["video"] or ""
             parts = [part for part in (folder, video) if part]
             own = "/".join(parts) or root.rstrip("/").rsplit("/", 1)[-1]
@@ -89,3 +92,34 @@ def keypoint_recordings(uri: str) -> dict[str, Located]:
             f"({len(inside)} other files were found)."
         )
     return found
+
+
+def _frame_files(uri: str, names: Sequence[str]) -> set[tuple[str, str]]:
+    """Return folder and video of the files that hold a frame each.
+
+    OpenPose's own names say so; of other numbered files, the content of the first one does.
+    """
+    numbered: dict[tuple[str, str], list[str]] = {}
+    own: set[tuple[str, str]] = set()
+    for name in names:
+        folder, _, file = name.rpartition("/")
+        frame = _FRAME.fullmatch(file)
+        if frame is None:
+            continue
+        key = folder, frame["video"] or ""
+        numbered.setdefault(key, []).append(name)
+        if frame["openpose"]:
+            own.add(key)
+    return own | {
+        key
+        for key, files in numbered.items()
+        if key not in own and len(files) > 1 and _holds_one_frame(join(uri, files[0]))
+    }
+
+
+def _holds_one_frame(uri: str) -> bool:
+    try:
+        content = json.loads(read_bytes(uri))
+    except (OSError, ValueError):
+        return False  # whatever it is, reading it will say so
+    return isinstance(content, dict) and isinstance(content.get("people"), list)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,6 +36,13 @@ class _Open:
 
     looks: list[int] = field(default_factory=list)
     boxes: list[NDArray[np.float64]] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+
+    def add(self, look: int, person: NDArray[np.float64]) -> None:
+        """Go on with a person's box and score."""
+        self.looks.append(look)
+        self.boxes.append(person[:4])
+        self.scores.append(float(person[4]))
 
     def predicted(self, times_s: NDArray[np.float64], now_s: float) -> NDArray[np.float64]:
         """Return where the box should be now: its centre goes on at its last speed."""
@@ -64,40 +71,53 @@ def link(
         times_s: (T,), time of every frame.
         looked_at: frames in which people were looked for, ascending.
         found: per look (n, 5): box and score, or (n, 6) with a known track number (>= 0) last.
-        several: keep everyone; else at any time one person, the largest first.
-        patience_s: a track ends when unseen for longer.
+        several: keep everyone; else at any time one person, first who is large and sure: by the
+            area of all boxes times the mean score.
+        patience_s: a track ends when unseen for longer; a number that comes back later is another.
         shortest_s: shorter tracks are dropped.
     """
     times = np.asarray(times_s, dtype=np.float64)
     finished: list[_Open] = []
     open_tracks: list[_Open] = []
     named: dict[int, _Open] = {}
+    trusted = _numbers_can_be(found)
     for look, people in zip(looked_at, found, strict=True):
         boxes = np.asarray(people, dtype=np.float64)
-        known = boxes.shape[1] > 5 and len(boxes) > 0 and bool((boxes[:, 5] >= 0).all())
-        if known:
-            for row in boxes:
-                one = named.setdefault(int(row[5]), _Open())
-                one.looks.append(look)
-                one.boxes.append(row[:4])
-            continue
         now = times[look]
+        if trusted and boxes.shape[1] > 5 and len(boxes) > 0 and bool((boxes[:, 5] >= 0).all()):
+            for row in boxes:
+                number = int(row[5])
+                if number in named and now - times[named[number].looks[-1]] > patience_s:
+                    finished.append(named.pop(number))
+                named.setdefault(number, _Open()).add(look, row)
+            continue
         still = [t for t in open_tracks if now - times[t.looks[-1]] <= patience_s]
         finished += [t for t in open_tracks if now - times[t.looks[-1]] > patience_s]
         open_tracks = still
         taken = _assign([t.predicted(times, now) for t in open_tracks], boxes[:, :4])
-        for i, box in enumerate(boxes[:, :4]):
+        for i in range(len(boxes)):
             if i not in taken:
                 open_tracks.append(_Open())
                 taken[i] = len(open_tracks) - 1
-            open_tracks[taken[i]].looks.append(look)
-            open_tracks[taken[i]].boxes.append(box)
+            open_tracks[taken[i]].add(look, boxes[i])
     everyone = sorted([*finished, *open_tracks, *named.values()], key=lambda t: t.looks[0])
     closed = [_closed(i, t, times) for i, t in enumerate(everyone)]
+    sure = {i: float(np.mean(track.scores)) for i, track in enumerate(everyone)}
     long = [t for t in closed if _duration(t, times) >= shortest_s]
     # a video of a single moment still has its person
     candidates = long or closed[:1]
-    return candidates if several else _one_at_a_time(candidates)
+    return candidates if several else _one_at_a_time(candidates, sure)
+
+
+def _numbers_can_be(found: Sequence[NDArray[np.floating]]) -> bool:
+    """Tell whether people's numbers tell them apart: no number is twice in one look."""
+    for people in found:
+        boxes = np.asarray(people)
+        if boxes.ndim == 2 and boxes.shape[1] > 5:
+            numbers = boxes[boxes[:, 5] >= 0, 5]
+            if len(np.unique(numbers)) < len(numbers):
+                return False
+    return True
 
 
 def thinned(track: Track, chosen: NDArray[np.integer]) -> Track | None:
@@ -137,10 +157,10 @@ def _closed(number: int, track: _Open, times: NDArray[np.float64]) -> Track:
     return Track(number, first, boxes.astype(np.float32))
 
 
-def _one_at_a_time(tracks: Sequence[Track]) -> list[Track]:
-    """Keep tracks by total area, each only if no kept one shares a frame with it."""
+def _one_at_a_time(tracks: Sequence[Track], sure: Mapping[int, float]) -> list[Track]:
+    """Keep tracks by total area times score, each only if no kept one shares a frame with it."""
     kept: list[Track] = []
-    for track in sorted(tracks, key=lambda t: -float(_area(t.boxes_px).sum())):
+    for track in sorted(tracks, key=lambda t: -float(_area(t.boxes_px).sum()) * sure[t.track]):
         start, stop = track.first, track.first + len(track.boxes_px)
         if all(stop <= k.first or start >= k.first + len(k.boxes_px) for k in kept):
             kept.append(track)

@@ -43,6 +43,9 @@ from diffpose.preprocessing.sources.interface import (
 )
 from diffpose.preprocessing.videos.settings import PeopleSettings
 
+# People walk out of pictures, and detectors guess joints beyond the border; a fifth is too many.
+_LEAST_INSIDE = 0.8
+
 
 @dataclass(frozen=True)
 class KeypointRecordings(WithoutPictures):
@@ -158,26 +161,47 @@ class KeypointRecordings(WithoutPictures):
         return read_recording(self.detector, located.uri, located.video)
 
 
+def _share_inside(points_px: NDArray[np.float64], size: NDArray[np.int_]) -> float:
+    """Return the share of points (n, 2) in an image, or a tenth of its size beyond."""
+    inside = (points_px >= -0.1 * size) & (points_px <= 1.1 * size)
+    return float(inside.all(axis=-1).mean())
+
+
 def _linked(
     people: PeopleSettings, source: KeypointSource, recording: Recording, name: str
 ) -> VideoTracks:
     known = sorted(frame for frame, people in recording.frames.items() if people and frame >= 0)
     if not known:
         raise SourceError(f"{name}: nobody is in any of its {len(recording.frames)} frames.")
-    points = np.concatenate(
-        [person.box_px.reshape(2, 2) for frame in known for person in recording.people(frame)]
-    )
     size = np.array([source.width, source.height])
-    inside = ((points >= -0.25 * size) & (points <= 1.25 * size)).all(axis=-1).mean()
+    if recording.size is not None and recording.size != (source.width, source.height):
+        raise SourceError(
+            f"{name} says that its pictures are {recording.size[0]} x {recording.size[1]}, "
+            f"source.width and source.height say {source.width} x {source.height}. Give the size "
+            "of the pictures that the keypoints are in."
+        )
+    points = np.concatenate(
+        [
+            person.keypoints_px[person.confidence > 0]
+            for frame in known
+            for person in recording.people(frame)
+        ]
+    )
+    if len(points) == 0:
+        raise SourceError(f"{name}: no joint of anybody is known.")
+    inside = _share_inside(points, size)
     if np.abs(points).max() <= 2:
         raise SourceError(
             f"{name}: all coordinates are within {np.abs(points).max():.2g} of 0. Keypoints must "
             "be in px, not normalised by the image's size."
         )
-    if inside < 0.5:
+    if inside < _LEAST_INSIDE:
+        turned = _share_inside(points, size[::-1])
+        fits = f" {source.height} x {source.width} would hold them." if turned > 0.98 else ""
         raise SourceError(
-            f"{name}: {100 - 100 * inside:.0f} % of the people lie outside an image of "
-            f"{source.width} x {source.height}. Give source.width and source.height of the images."
+            f"{name}: {100 - 100 * inside:.0f} % of the joints lie outside an image of "
+            f"{source.width} x {source.height}.{fits} Give source.width and source.height of the "
+            "images."
         )
     frames = np.arange(known[-1] + 1)
     times = frames / source.fps
