@@ -39,24 +39,6 @@ H36M_OF_MMPOSE = [
     "thorax", "neck_base", "head", "left_shoulder", "left_elbow", "left_wrist", "right_shoulder",
     "right_elbow", "right_wrist",
 ]  # fmt: skip
-    "root",
-    "right_hip",
-    "right_knee",
-    "right_foot",
-    "left_hip",
-    "left_knee",
-    "left_foot",
-    "spine",
-    "thorax",
-    "neck_base",
-    "head",
-    "left_shoulder",
-    "left_elbow",
-    "left_wrist",
-    "right_shoulder",
-    "right_elbow",
-    "right_wrist",
-]
 
 
 def at(x: float, t: int, points: np.ndarray = COCO) -> np.ndarray:
