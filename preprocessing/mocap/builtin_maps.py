@@ -68,6 +68,7 @@ CMU = JointMap(
         "Head": _from_head((0.0, 0.30, 0.02), _THIGH),
     },
     requires=("LHipJoint", "RHipJoint", "LowerBack", "Spine1", "Neck"),
+    rest_up="y",
 )
 
 # Bones along local +X, face towards +Y; Neck is high, above the line of the shoulders.
@@ -101,6 +102,7 @@ MIXAMO = JointMap(
         "Head": _mean(Head=0.1, HeadTop_End=0.9),
     },
     requires=_MIXAMO_REQUIRES,
+    rest_up="y",
 )
 
 # Exporters often turn Mixamo's leaf joint HeadTop_End into an End Site.
@@ -113,6 +115,7 @@ MIXAMO_WITHOUT_HEAD_TOP = JointMap(
         "Head": _from_head((0.0, 0.40, 0.02), _THIGH),
     },
     requires=_MIXAMO_REQUIRES,
+    rest_up="y",
 )
 
 BUILT_IN: tuple[JointMap, ...] = (BANDAI, CMU, LAFAN1, MIXAMO, MIXAMO_WITHOUT_HEAD_TOP)

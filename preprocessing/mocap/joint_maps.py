@@ -17,7 +17,7 @@ as YAML:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import yaml
@@ -28,6 +28,7 @@ from diffpose.model.geometry.skeleton import JOINT_NAMES, N_JOINTS
 from diffpose.platform.base.errors import SourceError
 from diffpose.preprocessing.mocap.bvh import BvhMotion, forward_kinematics
 
+_STANDING = 0.9  # cosine of what still stands along an axis
 _OWN_MAP_HINT = "give an own map with source.joint_map=FILE.yaml"
 
 
@@ -75,11 +76,14 @@ class JointMap(BaseModel, frozen=True, extra="forbid"):
         name: Name for messages and manifests.
         joints: Human3.6M joint name to rule.
         requires: Further BVH joints that a file must have, to tell similar libraries apart.
+        rest_up: axis that is up in the rest pose for which the offsets are given: a file whose rest
+            pose stands on another one has them turned. None: they are meant as they are.
     """
 
     name: str
     joints: dict[str, JointRule]
     requires: tuple[str, ...] = ()
+    rest_up: Literal["y", "z"] | None = None
 
     @field_validator("joints")
     @classmethod
@@ -186,6 +190,7 @@ def h36m_positions(
             f"among {', '.join(motion.names)}; {_OWN_MAP_HINT}"
         )
     positions, rotations = forward_kinematics(motion, frames)
+    turn = _turn(joint_map.rest_up, rest_up(motion, joint_map))
     result = np.empty((len(positions), N_JOINTS, 3))
     for joint, name in enumerate(JOINT_NAMES):
         rule = joint_map.joints[name]
@@ -193,9 +198,40 @@ def h36m_positions(
         sources = [index[source] for source in rule.mean]
         result[:, joint] = np.einsum("s,tsi->ti", weights / weights.sum(), positions[:, sources])
         if rule.offset is not None and rule.frame is not None:
-            offset = rotations[:, index[rule.frame]] @ np.array(rule.offset)
+            offset = rotations[:, index[rule.frame]] @ turn @ np.array(rule.offset)
             if rule.length is not None:
                 a, b = (index[end] for end in rule.length)
                 offset *= np.linalg.norm(positions[:, a] - positions[:, b], axis=-1)[:, None]
             result[:, joint] += offset
     return result
+
+
+def rest_up(motion: BvhMotion, joint_map: JointMap) -> Literal["y", "z"] | None:
+    """Return which axis is up in the rest pose (all rotations 0) of a file.
+
+    None where heads are above feet along neither, as in libraries whose bones all lie along one
+    axis: their rest pose tells nothing.
+    """
+    index = _indices_by_name(motion.names)
+    places = np.zeros((len(motion.names), 3))
+    for joint, parent in enumerate(motion.parents):
+        places[joint] = motion.offsets[joint] + (places[parent] if parent >= 0 else 0.0)
+
+    def mean(*names: str) -> NDArray[np.float64]:
+        sources = [source for name in names for source in joint_map.joints[name].mean]
+        return np.asarray(np.mean([places[index[source]] for source in sources], axis=0))
+
+    direction = mean("Head", "Thorax") - mean("LFoot", "RFoot")
+    length = float(np.linalg.norm(direction))
+    for axis, name in ((1, "y"), (2, "z")):
+        if direction[axis] > _STANDING * length > 0:
+            return "y" if name == "y" else "z"
+    return None
+
+
+def _turn(meant: Literal["y", "z"] | None, found: Literal["y", "z"] | None) -> NDArray[np.float64]:
+    """Return the rotation about x from the axes that offsets are meant in to a file's own."""
+    if meant is None or found is None or meant == found:
+        return np.eye(3)
+    sign = 1.0 if (meant, found) == ("y", "z") else -1.0
+    return np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -sign], [0.0, sign, 0.0]])

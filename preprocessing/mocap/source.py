@@ -16,6 +16,7 @@ from diffpose.preprocessing.mocap.joint_maps import (
     choose_joint_map,
     h36m_positions,
     load_joint_map,
+    rest_up,
 )
 from diffpose.preprocessing.mocap.units import metres_per_unit, to_world_m, up_axis
 from diffpose.preprocessing.records.kinds import Material
@@ -74,7 +75,7 @@ def read_motion(source: MocapSource, name: str) -> Motion:
         data = read_bytes(uri)
     except OSError as error:
         raise SourceError(f"{uri} cannot be read: {error}") from None
-    motion = parse_bvh(data.decode("utf-8", errors="replace"), uri)
+    motion = parse_bvh(_text(data), uri)
     if source.joint_map is None:
         joint_map = choose_joint_map(motion.names)
     else:
@@ -88,12 +89,22 @@ def read_motion(source: MocapSource, name: str) -> Motion:
     positions = to_world_m(
         in_file_units,
         metres_per_unit(in_file_units, source.unit),
-        up_axis(in_file_units, source.up),
+        up_axis(in_file_units, source.up, rest_up(motion, joint_map)),
     )
     if not np.isfinite(positions).all():
         raise SourceError(f"{uri}: the joint positions are not finite numbers.")
     segments = tuple(_segments(positions[:, 0, :2], source.travel_m))
     return Motion(positions, frames * motion.frame_time_s, fps, segments)
+
+
+def _text(data: bytes) -> str:
+    """Return a file's text: UTF-8, else Shift-JIS (MikuMikuDance's tools), else byte by byte."""
+    for encoding in ("utf-8-sig", "cp932"):
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return data.decode("latin-1")
 
 
 def _segments(root_m: NDArray[np.float64], travel_m: float) -> list[tuple[int, int]]:
