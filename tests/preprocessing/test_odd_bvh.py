@@ -22,7 +22,8 @@ RIG: list[tuple[str, str, tuple[float, float, float]]] = [
       for side, s in (("Left", 1), ("Right", -1))
       for joint, parent, (x, y, z) in (
           ("UpLeg", "*Hips", (10, -4, 0)), ("Leg", "UpLeg", (0, -43, 0)),
-          ("Foot", "Leg", (0, -42, 0)), ("ToeBase", "Foot", (0, -6, 12)), ("Arm", "*Spine2", (18, 8, 0)),
+          ("Foot", "Leg", (0, -42, 0)), ("ToeBase", "Foot", (0, -6, 12)),
+          ("Arm", "*Spine2", (18, 8, 0)),
           ("ForeArm", "Arm", (28, 0, 0)), ("Hand", "ForeArm", (25, 0, 0)),
       )],
 ]  # fmt: skip
