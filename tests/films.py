@@ -33,6 +33,7 @@ def write_film(
     times_ms: Sequence[int] | None = None,
     rotation: float = 0,
     audio: bool = False,
+    pixel_aspect: Fraction | None = None,
     frame: Callable[[int, int, int], np.ndarray] = picture,
 ) -> Path:
     """Write a film of ``n_frames``; ``size`` is rows, columns; ``times_ms`` gives each its time."""
@@ -50,6 +51,8 @@ def write_film(
             stream.options = chosen
         if times_ms is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
+        if pixel_aspect is not None:
+            stream.codec_context.sample_aspect_ratio = pixel_aspect
         if rotation:
             stream.set_display_rotation(rotation)
         sound = output.add_stream("aac", rate=16000, layout="mono") if audio else None

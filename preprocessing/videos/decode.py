@@ -6,8 +6,9 @@ follows its predecessor at the average rate. Packets that give no frame and no e
 and told at the end. The first packet that cannot be decoded, or the first
 frame of another size, ends a video: frames before it are given, then DamagedVideoError is raised.
 Packets that fail before the first frame (a recording that begins between keyframes) are skipped.
-Pixels are those that are stored: a sample aspect ratio other than 1 is not undone, and a mirroring
-display matrix counts as a turn.
+Time stamps that start again (recordings joined without a tool) end a video as damage does. Pixels
+are square: those of another aspect are stretched along the shorter side; coordinates, those of
+sidecars as well, are of square pixels. A mirroring display matrix counts as a turn.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import heapq
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import av
@@ -34,6 +36,9 @@ __all__ = [
 _PATIENCE = 2000
 # Formats with time stamps on some packets only: those between depend on where reading began.
 _PARTLY_STAMPED = ("mpeg", "mpegvideo", "h264", "hevc", "m4v")
+# Time stamps that go back by more are others: frames a little out of order are dropped.
+_BACKWARDS_S = 0.5
+_LEAST_ASPECT = Fraction(1, 4)
 # How far before the wanted moment to seek, one after the other; None: decode from the begin.
 _STEPS_BACK_S: tuple[float | None, ...] = (0.0, 2.0, 10.0, 60.0, None)
 
@@ -114,11 +119,13 @@ def inspect_video(uri: str, limits: Limits | None = None) -> VideoInfo:
             error = f"{uri}: after {n_packets} packets its data cannot be read: {cause(problem)}."
         damage = error or _too_short(uri, container, stream, n_packets, last)
         keyframes.sort()
-        turned = first.rotation % 180 != 0
+        width, height = first.size
+        if first.rotation % 180 != 0:
+            width, height = height, width
         return VideoInfo(
             uri=uri,
-            width=first.frame.height if turned else first.frame.width,
-            height=first.frame.width if turned else first.frame.height,
+            width=width,
+            height=height,
             rotation_deg=first.rotation,
             average_fps=float(stream.average_rate or 0.0),
             keyframe_pts=tuple(stamp for stamp, _ in keyframes),
@@ -187,7 +194,8 @@ def decode(
             left -= 1
         image = nothing
         if pixels:
-            rgb = reformatter.reformat(one.frame, format="rgb24", threads=1)
+            width, height = one.size
+            rgb = reformatter.reformat(one.frame, width, height, format="rgb24", threads=1)
             image = np.asarray(rgb.to_ndarray())
             if one.rotation:
                 image = np.ascontiguousarray(np.rot90(image, one.rotation // 90))
@@ -222,6 +230,7 @@ class _Decoded:
     pts: int
     time_s: float
     rotation: int
+    size: tuple[int, int]  # width, height in square pixels, before the turn
 
 
 def _decoded(uri: str, first_pts: int | None, limits: Limits) -> Iterator[_Decoded]:
@@ -254,11 +263,11 @@ def _decoded_from(  # noqa: PLR0912, PLR0915 - one loop over packets, one way ou
 ) -> Iterator[_Decoded]:
     """Yield frames as the decoder gives them; DamagedVideoError where it cannot go on."""
     with opened(uri, limits) as (container, stream):
-        # AVI has no presentation times, and these decoders do not make their own. Their frames come
+        # AVI has no presentation times; these decoders make none or wrong ones. Their frames come
         # in the order of presentation, so the n-th one gets the n-th smallest of the packets'
         # decoding times: counted from the beginning, because after a seek some give no frame.
         codec = stream.codec_context.name
-        reordered = container.format.name == "avi" and codec in ("h264", "hevc")
+        reordered = container.format.name == "avi" and codec in ("h264", "hevc", "mpeg4")
         unordered: list[int] | None = [] if reordered else None
         seekable = container.format.name not in _PARTLY_STAMPED and not reordered
         if first_pts is not None and back_s is not None and seekable:
@@ -318,15 +327,32 @@ def _decoded_from(  # noqa: PLR0912, PLR0915 - one loop over packets, one way ou
                 stamp = heapq.heappop(unordered) if unordered else frame.pts
                 if stamp is None:
                     stamp = start if previous is None else previous + step
+                if previous is not None and (previous - stamp) * base > _BACKWARDS_S:
+                    what = (
+                        f"its time stamps start again at {(stamp - start) * base:.2f} s: were "
+                        "recordings joined without a tool? Join them anew (ffmpeg's concat), or "
+                        "give the parts"
+                    )
+                    raise _damaged(uri, what, count, previous, start, base)
                 previous = stamp
                 reason = ""
                 count += 1
-                yield _Decoded(frame, stamp, (stamp - start) * base, _turn(frame.rotation))
+                shown = _square(frame.width, frame.height, stream.sample_aspect_ratio)
+                yield _Decoded(frame, stamp, (stamp - start) * base, _turn(frame.rotation), shown)
         # pictures in two fields come in two packets; some of those without a picture are no damage
         if not reason and first_pts is None and 0.55 * n_packets < count < n_packets:
             reason = f"{n_packets - count} of {n_packets} packets gave no frame"
         if reason:
             raise _damaged(uri, reason, count, previous, start, base)
+
+
+def _square(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
+    """Return the size in square pixels of a frame; a pixel is ``aspect`` times as wide as high."""
+    if not aspect or not _LEAST_ASPECT <= aspect <= 1 / _LEAST_ASPECT:  # nonsense is no aspect
+        return width, height
+    if aspect >= 1:
+        return round(width * aspect), height
+    return width, round(height / aspect)
 
 
 def _turn(angle_deg: int) -> int:

@@ -16,7 +16,10 @@ from diffpose.platform.base.storage import filesystem, is_local
 
 # What PyAV raises on files that are not what they say; IndexError: streams that appear midway.
 BROKEN = (av.FFmpegError, OSError, EOFError, ValueError, IndexError, MemoryError)
-SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts")
+SUFFIXES = (
+    ".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts",
+    ".wmv", ".asf", ".3gp", ".3g2", ".flv", ".ogv",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
