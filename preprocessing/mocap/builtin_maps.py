@@ -7,29 +7,14 @@ head are multiples of the thigh, which every library has as one rigid bone.
 
 from __future__ import annotations
 
-from diffpose.preprocessing.mocap.joint_maps import JointMap, JointRule
+from diffpose.preprocessing.mocap.joint_maps import JointMap, JointRule, limb_rules
+from diffpose.preprocessing.mocap.tool_maps import TOOLS
 
 _Vector = tuple[float, float, float]
-_LIMB_JOINTS = ("Hip", "Knee", "Foot", "Shoulder", "Elbow", "Wrist")
 
 
 def _mean(**weights: float) -> JointRule:
     return JointRule(mean=weights)
-
-
-def _limbs(sources: tuple[str, ...], sides: tuple[str, str]) -> dict[str, JointRule]:
-    """Return the rules of the hips and the four limbs.
-
-    Args:
-        sources: Names of upper leg, lower leg, foot, upper arm, forearm and hand; '*' stands for
-            the side.
-        sides: What replaces '*' on the left and on the right.
-    """
-    rules = {"Hip": JointRule(mean={sources[0].replace("*", side): 1.0 for side in sides})}
-    for letter, side in zip("LR", sides, strict=True):
-        for joint, source in zip(_LIMB_JOINTS, sources, strict=True):
-            rules[letter + joint] = JointRule(mean={source.replace("*", side): 1.0})
-    return rules
 
 
 def _from_head(offset: _Vector, thigh: tuple[str, str]) -> JointRule:
@@ -38,14 +23,14 @@ def _from_head(offset: _Vector, thigh: tuple[str, str]) -> JointRule:
 
 _BANDAI_THIGH = ("UpperLeg_L", "LowerLeg_L")
 _THIGH = ("LeftUpLeg", "LeftLeg")
-_COMMON_LIMBS = _limbs(
+_COMMON_LIMBS = limb_rules(
     ("*UpLeg", "*Leg", "*Foot", "*Arm", "*ForeArm", "*Hand"), sides=("Left", "Right")
 )
 
 # Local +X of the head is up and +Y forward, on both datasets of Bandai-Namco Research.
 BANDAI = JointMap(
     name="bandai-namco",
-    joints=_limbs(
+    joints=limb_rules(
         ("UpperLeg_*", "LowerLeg_*", "Foot_*", "UpperArm_*", "LowerArm_*", "Hand_*"), ("L", "R")
     )
     | {
@@ -118,4 +103,11 @@ MIXAMO_WITHOUT_HEAD_TOP = JointMap(
     rest_up="y",
 )
 
-BUILT_IN: tuple[JointMap, ...] = (BANDAI, CMU, LAFAN1, MIXAMO, MIXAMO_WITHOUT_HEAD_TOP)
+BUILT_IN: tuple[JointMap, ...] = (
+    BANDAI,
+    CMU,
+    LAFAN1,
+    MIXAMO,
+    MIXAMO_WITHOUT_HEAD_TOP,
+    *TOOLS,
+)

@@ -16,6 +16,7 @@ as YAML:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ from diffpose.model.geometry.skeleton import JOINT_NAMES, N_JOINTS
 from diffpose.platform.base.errors import SourceError
 from diffpose.preprocessing.mocap.bvh import BvhMotion, forward_kinematics
 
+_LIMB_JOINTS = ("Hip", "Knee", "Foot", "Shoulder", "Elbow", "Wrist")
 _STANDING = 0.9  # cosine of what still stands along an axis
 _OWN_MAP_HINT = "give an own map with source.joint_map=FILE.yaml"
 
@@ -99,6 +101,21 @@ class JointMap(BaseModel, frozen=True, extra="forbid"):
         return set(self.requires).union(*(rule.joint_names() for rule in self.joints.values()))
 
 
+def limb_rules(sources: tuple[str, ...], sides: tuple[str, str]) -> dict[str, JointRule]:
+    """Return the rules of the hips and the four limbs.
+
+    Args:
+        sources: Names of upper leg, lower leg, foot, upper arm, forearm and hand; '*' stands for
+            the side.
+        sides: What replaces '*' on the left and on the right.
+    """
+    rules = {"Hip": JointRule(mean={sources[0].replace("*", side): 1.0 for side in sides})}
+    for letter, side in zip("LR", sides, strict=True):
+        for joint, source in zip(_LIMB_JOINTS, sources, strict=True):
+            rules[letter + joint] = JointRule(mean={source.replace("*", side): 1.0})
+    return rules
+
+
 def load_joint_map(text: str, name: str) -> JointMap:
     """Parse a user's map from YAML; see the head of this module for the form.
 
@@ -131,11 +148,16 @@ def _indices_by_name(joint_names: Sequence[str]) -> dict[str, int]:
     """Return joint indices under their names with and without the file's common prefix.
 
     "mixamorig:Hips", "mixamorig_Hips", "mixamorig1:Hips" and "Model_Hips" are all common; what
-    precedes "Hips" is the prefix of every joint. Exact names win.
+    precedes "Hips" is the prefix of every joint. 3ds Max's Biped has Bip01, Bip001 ... and blanks
+    or underscores: "Bip01 L Thigh". Exact names win.
     """
     hips = next((name for name in joint_names if name.lower().endswith("hips")), "Hips")
     prefix = hips[: -len("hips")]
     plain = {name.removeprefix(prefix): index for index, name in enumerate(joint_names)}
+    for index, name in enumerate(joint_names):
+        biped = re.fullmatch(r"Bip\d+[ _](.+)", name)
+        if biped is not None:
+            plain[biped[1].replace("_", " ")] = index
     return plain | {name: index for index, name in enumerate(joint_names)}
 
 

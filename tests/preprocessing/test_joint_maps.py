@@ -14,6 +14,7 @@ from diffpose.preprocessing.mocap.joint_maps import (
     h36m_positions,
     load_joint_map,
 )
+from diffpose.preprocessing.mocap.tool_maps import TOOLS
 from diffpose.preprocessing.mocap.units import metres_per_unit, to_world_m, up_axis
 
 # Inside the checkout or beside it.
@@ -64,7 +65,9 @@ TREES: dict[str, Tree] = {
 }
 
 
-def motion_of(tree: Tree, prefix: str = "", scale: float = 1.0, z_up: bool = False) -> BvhMotion:
+def motion_of(
+    tree: Tree, prefix: str = "", scale: float = 1.0, z_up: bool = False, root: str = "Hips"
+) -> BvhMotion:
     def node(name: str, keyword: str) -> str:
         x, y, z = (scale * value for value in tree[name][1])
         offset = f"{x} {-z} {y}" if z_up else f"{x} {y} {z}"
@@ -75,7 +78,7 @@ def motion_of(tree: Tree, prefix: str = "", scale: float = 1.0, z_up: bool = Fal
 
     zeros = "0 " * (3 * len(tree))
     tail = f"MOTION\nFrames: 2\nFrame Time: 0.01\n{zeros}\n{zeros}\n"
-    return parse_bvh("HIERARCHY\n" + node("Hips", "ROOT") + tail, "made.bvh")
+    return parse_bvh("HIERARCHY\n" + node(root, "ROOT") + tail, "made.bvh")
 
 
 @pytest.mark.parametrize("name", TREES)
@@ -95,6 +98,99 @@ def test_built_in_map_is_chosen_and_places_all_joints(name: str) -> None:
     if name != "lafan1":  # that library's head is up along local x, unlike this made figure
         assert pose[AT["Head"], 1] - pose[AT["Nose"], 1] > 5
         assert 3 < pose[AT["Nose"], 2] < 12
+
+
+def renamed(names: dict[str, str], spine: dict[str, float], more: tuple[str, ...] = ()) -> Tree:
+    """A figure whose joints have a tool's names; ``more`` are joints without a length, at the hips.
+
+    Args:
+        names: of Hips, Shoulder, Arm, ForeArm, Hand, UpLeg, Leg, Foot and Toe, '*' the side as it
+            is written there; what is missing has no such joint.
+        spine: of the trunk, to the head.
+        more: names.
+    """
+    tree = upright(spine, "Toe")
+    sides = {"Left": names.get("left", "Left"), "Right": names.get("right", "Right")}
+    new = {"Hips": names.get("Hips", "Hips")}
+    for side, written in sides.items():
+        for part in ("Shoulder", "Arm", "ForeArm", "Hand", "UpLeg", "Leg", "Foot", "Toe"):
+            new[f"{side}{part}"] = names.get(part, "").replace("*", written)
+    tree = {
+        new.get(name, name): (new.get(up, up), offset)
+        for name, (up, offset) in tree.items()
+        if new.get(name, name)
+    }
+    kept = set(tree) | {""}
+    # an arm whose shoulder has no joint hangs on the trunk, as far out
+    trunk = [*spine][-3]
+    for name, (up, (x, y, z)) in list(tree.items()):
+        if up not in kept or (not up and name != new["Hips"]):
+            tree[name] = (trunk, (x + (5 if x > 0 else -5), y + 5, z))
+    return tree | dict.fromkeys(more, (new["Hips"], (0.0, 0.0, 0.0)))
+
+
+PLAIN = {"Shoulder": "*Collar", "Arm": "*Shoulder", "ForeArm": "*Elbow", "Hand": "*Wrist",
+         "UpLeg": "*Hip", "Leg": "*Knee", "Foot": "*Ankle", "Toe": "*Toe"}  # fmt: skip
+LIKE_MIXAMO = {part: f"*{part}" for part in
+               ("Shoulder", "Arm", "ForeArm", "Hand", "UpLeg", "Leg", "Foot")}  # fmt: skip
+TOOL_TREES: dict[str, Tree] = {
+    "xsens": renamed(
+        PLAIN, {"Chest": 10, "Chest2": 8, "Chest3": 8, "Chest4": 8, "Neck": 13, "Head": 9}
+    ),
+    "hips-chest-collar": renamed(PLAIN, {"Chest": 22, "Chest2": 11, "Neck": 14, "Head": 9}),
+    "perception-neuron": renamed(LIKE_MIXAMO, MIXAMO_SPINE),
+    "sfu": renamed(
+        LIKE_MIXAMO | {"Toe": "*ToeBase"}, {"Spine": 20, "Spine1": 13, "Neck": 14, "Head": 9}
+    ),
+    "rokoko": renamed(
+        {**LIKE_MIXAMO, "UpLeg": "*Thigh", "Leg": "*Shin", "Toe": "*Toe"},
+        {"Spine1": 10, "Spine2": 11, "Spine3": 8, "Spine4": 6, "Neck": 12, "Head": 9},
+    ),
+    "daz": renamed(
+        {"Hips": "hip", "left": "l", "right": "r", "Shoulder": "*Collar", "Arm": "*Shldr",
+         "ForeArm": "*ForeArm", "Hand": "*Hand", "UpLeg": "*Thigh", "Leg": "*Shin",
+         "Foot": "*Foot"},
+        {"abdomen": 10, "chest": 16, "neck": 21, "head": 9},
+    ),
+    "biped": renamed(
+        {"Hips": "Bip01 Pelvis", "left": "L", "right": "R", "Shoulder": "Bip01 * Clavicle",
+         "Arm": "Bip01 * UpperArm", "ForeArm": "Bip01 * Forearm", "Hand": "Bip01 * Hand",
+         "UpLeg": "Bip01 * Thigh", "Leg": "Bip01 * Calf", "Foot": "Bip01 * Foot"},
+        {"Bip01 Spine": 10, "Bip01 Spine1": 16, "Bip01 Spine2": 8, "Bip01 Neck": 13,
+         "Bip01 Head": 9},
+    ),
+    "unity": renamed(
+        {"Shoulder": "*Shoulder", "Arm": "*UpperArm", "ForeArm": "*LowerArm", "Hand": "*Hand",
+         "UpLeg": "*UpperLeg", "Leg": "*LowerLeg", "Foot": "*Foot", "Toe": "*Toes"},
+        {"Spine": 10, "Chest": 16, "UpperChest": 8, "Neck": 13, "Head": 9},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("z_up", [False, True])
+@pytest.mark.parametrize("name", TOOL_TREES)
+def test_maps_of_tools_are_chosen_by_names_and_place_all_joints(name: str, z_up: bool) -> None:
+    root = next(joint for joint, (up, _) in TOOL_TREES[name].items() if not up)
+    motion = motion_of(TOOL_TREES[name], z_up=z_up, root=root)
+    joint_map = choose_joint_map(motion.names)
+    assert joint_map.name == name
+    pose = h36m_positions(motion, joint_map)[0]
+    if z_up:
+        pose = np.stack([pose[:, 0], pose[:, 2], -pose[:, 1]], axis=-1)
+    np.testing.assert_allclose(pose[AT["Hip"]], [0, 91, 0], atol=1e-9)
+    np.testing.assert_allclose(pose[AT["LFoot"]], [10, 9, 0], atol=1e-9)
+    np.testing.assert_allclose(pose[AT["RKnee"]], [-10, 50, 0], atol=1e-9)
+    assert pose[AT["LWrist"], 0] == pytest.approx(70)
+    assert pose[AT["RElbow"], 0] == pytest.approx(-45)
+    heights = pose[[AT[joint] for joint in ("Hip", "Spine", "Thorax", "Nose", "Head")], 1]
+    assert (np.diff(heights) > 5).all()
+    share = (heights[1] - heights[0]) / (heights[2] - heights[0])
+    assert 0.3 < share < 0.6  # the spine is about half way to the neck
+    assert 3 < pose[AT["Nose"], 2] < 12
+
+
+def test_every_tool_has_a_figure() -> None:
+    assert {joint_map.name for joint_map in TOOLS} == set(TOOL_TREES)
 
 
 @pytest.mark.parametrize("prefix", ["mixamorig:", "mixamorig_", "mixamorig1:", "Model_"])
