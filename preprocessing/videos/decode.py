@@ -310,19 +310,9 @@ def _decoded_from(  # noqa: PLR0912, PLR0915 - one loop over packets, one way ou
                 reason = f"{_PATIENCE} packets gave no frame"
                 break
             for frame in frames:
-                if frame.width * frame.height > limits.max_pixels:
-                    raise SourceError(
-                        f"{uri}: a frame of {frame.width} x {frame.height} px is larger than the "
-                        f"{limits.max_pixels / 1e6:g} megapixels allowed."
-                    )
                 size = size or (frame.width, frame.height)
-                if frame.is_corrupt or size != (frame.width, frame.height):
-                    what = (
-                        "a frame is broken"
-                        if frame.is_corrupt
-                        else f"the size changes from {size[0]} x {size[1]} to "
-                        f"{frame.width} x {frame.height} px"
-                    )
+                what = _broken(uri, frame, size, limits)
+                if what:
                     raise _damaged(uri, what, count, previous, start, base)
                 stamp = heapq.heappop(unordered) if unordered else frame.pts
                 if stamp is None:
@@ -344,6 +334,24 @@ def _decoded_from(  # noqa: PLR0912, PLR0915 - one loop over packets, one way ou
             reason = f"{n_packets - count} of {n_packets} packets gave no frame"
         if reason:
             raise _damaged(uri, reason, count, previous, start, base)
+
+
+def _broken(uri: str, frame: Any, size: tuple[int, int], limits: Limits) -> str:
+    """Say what is wrong with a frame, or nothing.
+
+    Raises:
+        SourceError: it is too large.
+    """
+    if frame.width * frame.height > limits.max_pixels:
+        raise SourceError(
+            f"{uri}: a frame of {frame.width} x {frame.height} px is larger than the "
+            f"{limits.max_pixels / 1e6:g} megapixels allowed."
+        )
+    if frame.is_corrupt:
+        return "a frame is broken"
+    if size != (frame.width, frame.height):
+        return f"the size changes from {size[0]} x {size[1]} to {frame.width} x {frame.height} px"
+    return ""
 
 
 def _square(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
