@@ -120,6 +120,27 @@ def list_names(uri: str, suffix: str = "") -> list[str]:
     return sorted(n for n in names if n.endswith(suffix) and not n.endswith(".partial"))
 
 
+def files_below(uri: str) -> list[str]:
+    """Return the paths of all files below a folder, sorted, as its file system names them.
+
+    Folders behind symbolic links are looked into as well, each once: fsspec passes them over.
+    """
+    fs, path = filesystem(uri)
+    fs.invalidate_cache()
+    if not is_local(uri):
+        return sorted(str(name) for name in fs.find(path))
+    found: list[str] = []
+    seen: set[str] = set()
+    for folder, inside, files in os.walk(path, followlinks=True):
+        there = os.path.realpath(folder)  # noqa: PTH - os.walk's own names
+        if there in seen:  # a link to a folder above would go on for ever
+            inside.clear()
+            continue
+        seen.add(there)
+        found += [f"{folder.rstrip('/')}/{name}" for name in files]
+    return sorted(found)
+
+
 def find_files(uri: str, suffix: str) -> list[str]:
     """Return the sorted relative names of all files below a folder that end in ``suffix``.
 
@@ -133,7 +154,7 @@ def find_files(uri: str, suffix: str) -> list[str]:
     if fs.isfile(path):
         raise SourceError(f"{uri!r} is a file; give the folder that holds the *{suffix} files.")
     root = str(path).rstrip("/") + "/"
-    names = [str(name) for name in fs.find(path)]
+    names = files_below(uri)
     found = sorted(n.removeprefix(root) for n in names if n.lower().endswith(suffix))
     if not found:
         raise SourceError(

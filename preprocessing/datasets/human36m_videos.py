@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from diffpose.platform.base.errors import SourceError
-from diffpose.platform.base.storage import filesystem, join
+from diffpose.platform.base.storage import files_below, filesystem, join
 from diffpose.preprocessing.datasets.human36m import FPS, POSES, TEST_SUBJECTS, read_world_poses
 from diffpose.preprocessing.datasets.human36m_cameras import CAMERAS, NUMBERS, PLACES
 from diffpose.preprocessing.records.splits import SplitSettings, assign_splits
@@ -54,7 +54,7 @@ def write_sidecars(videos: str, poses: str, validation_share: float, seed: int) 
     if not fs.exists(path):
         raise SourceError(f"There is no folder {videos!r}.")
     root = str(path).rstrip("/") + "/"
-    names = sorted(str(name).removeprefix(root) for name in fs.find(path))
+    names = [name.removeprefix(root) for name in files_below(videos)]
     found = {name: match for name in names if (match := _VIDEO.fullmatch(name))}
     if not found:
         raise SourceError(

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from diffpose.platform.base.errors import SourceError
-from diffpose.platform.base.storage import filesystem, join, read_bytes
+from diffpose.platform.base.storage import files_below, filesystem, join, read_bytes
 from diffpose.preprocessing.records.kinds import Material
 from diffpose.preprocessing.records.names import NamedFiles
 
@@ -74,7 +74,7 @@ def keypoint_recordings(uri: str) -> dict[str, Located]:
         return {uri.rstrip("/").rsplit("/", 1)[-1]: Located(uri)}
     root = str(path).rstrip("/") + "/"
     found: dict[str, Located] = {}
-    inside = sorted(str(name).removeprefix(root) for name in fs.find(path))
+    inside = [name.removeprefix(root) for name in files_below(uri)]
     of_frames = _frame_files(uri, inside)
     for name in inside:
         folder, _, file = name.rpartition("/")

@@ -12,7 +12,7 @@ from typing import Any
 import av
 
 from diffpose.platform.base.errors import SourceError
-from diffpose.platform.base.storage import filesystem, is_local
+from diffpose.platform.base.storage import files_below, filesystem, is_local
 
 # What PyAV raises on files that are not what they say; IndexError: streams that appear midway.
 BROKEN = (av.FFmpegError, OSError, EOFError, ValueError, IndexError, MemoryError)
@@ -76,7 +76,7 @@ def _videos_at(uri: str) -> tuple[str, list[str]]:
             names = [name for name in fs.glob(path) if not fs.isdir(name)]
             what = "pattern"
         elif fs.isdir(path):
-            names = [name for name in fs.find(path) if name.lower().endswith(SUFFIXES)]
+            names = [name for name in files_below(uri) if name.lower().endswith(SUFFIXES)]
             what = "folder"
         elif fs.exists(path):
             file = str(path) if is_local(uri) else uri

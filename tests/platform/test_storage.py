@@ -165,3 +165,16 @@ def test_is_local() -> None:
     assert storage.is_local("a/b")
     assert storage.is_local("file:///a/b")
     assert not storage.is_local("memory://a/b")
+
+
+def test_folders_behind_symbolic_links_are_looked_into_once(tmp_path: Path) -> None:
+    inside, other = tmp_path / "library", tmp_path / "elsewhere" / "takes"
+    inside.mkdir()
+    other.mkdir(parents=True)
+    (inside / "a.bvh").write_text("x")
+    (other / "b.bvh").write_text("x")
+    (inside / "linked").symlink_to(other)
+    (other / "back").symlink_to(inside)  # a circle
+    (inside / "c.bvh").symlink_to(other / "b.bvh")
+    found = storage.find_files(str(inside), ".bvh")
+    assert found == ["a.bvh", "c.bvh", "linked/b.bvh"]
