@@ -63,8 +63,9 @@ def test_the_run_is_as_wrong_as_it_was(earlier: Path, ray_local: None) -> None:
     evaluate(validate(EvaluateSettings, {**settings, "json_file": str(earlier / "again.json")}))
     before: dict[str, Any] = json.loads((earlier / "figures.json").read_text())
     again = read_json(str(earlier / "again.json"))
-    assert again.keys() == before.keys()
-    for name in ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm_per_frame", "energy_score_mm"):
+    assert again.keys() >= before.keys()
+    energies = ("energy_score_mm", "gaussian_energy_score_mm")  # its draws were not centred
+    for name in ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm_per_frame", *energies):
         assert again[name] == pytest.approx(before[name], abs=0.01), name
     for name in ("coverage50", "coverage90"):
         assert again[name] == pytest.approx(before[name], abs=0.005), name
