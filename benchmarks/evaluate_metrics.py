@@ -21,6 +21,7 @@ from diffpose.model.uncertainty.covariances import Ellipsoids
 from diffpose.platform.evaluation.evaluate import (
     collect,
     context_errors,
+    hidden_joints,
     run_errors,
     summarise,
     write_poses,
@@ -129,7 +130,8 @@ def _task(
         CONTEXT: context_errors(context, truth, fitted),
         _RUN: run_errors(lifted, truth, SamplingSettings(), fitted),
     }
-    return MeasuredRange(index * RANGE, rows, truth.astype(np.float32), methods)
+    hidden = hidden_joints(truth, np.full((RANGE, 3), [0.0, 0.0, 4000.0]))
+    return MeasuredRange(index * RANGE, rows, truth.astype(np.float32), hidden, methods)
 
 
 def _recalibration() -> Recalibration:

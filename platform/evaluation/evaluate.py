@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from diffpose.model.geometry.body import hidden_by_own_body
 from diffpose.model.lifting.interface import Lifter
 from diffpose.model.lifting.lifter import row_seeds
 from diffpose.model.lifting.prediction import Lifted
@@ -28,6 +29,7 @@ from diffpose.platform.evaluation.figures import FIGURES, figures_of, per_joint_
 from diffpose.platform.evaluation.parts import EvaluationParts, joined
 from diffpose.platform.evaluation.results import (
     CONTEXT,
+    MEASURES,
     Evaluation,
     MeasuredRange,
     PoseErrors,
@@ -74,7 +76,8 @@ def make_lift_fn(
         known: NDArray[np.bool_] = np.asarray(np.isfinite(truth).all(axis=(1, 2)))
         truth = truth[known]
         rows = np.flatnonzero(known) + first
-        measured = MeasuredRange(first, rows, truth.astype(np.float32), {})
+        hidden = hidden_joints(truth, store.read("root_position", first, stop)[known])
+        measured = MeasuredRange(first, rows, truth.astype(np.float32), hidden, {})
         if len(rows) == 0:
             return measured
         seen = read_observations(store, first, stop)
@@ -201,7 +204,7 @@ def _question(
         "models": {name: answer_digests(run) for name, run in runs.items()},
         "sampling": sampling,
         "seed": seed,
-        "measures": 2,  # what is kept of a range: changes with the code
+        "measures": MEASURES,
     }
 
 
@@ -238,6 +241,21 @@ def summarise(evaluation: Evaluation, name: str) -> dict[str, Any]:
         "per_action": per_action,
         "per_joint_coverage": per_joint_coverage(errors.uncertainty),
     }
+
+
+def hidden_joints(
+    truth_mm: NDArray[np.floating], root_mm: NDArray[np.floating]
+) -> NDArray[np.int8]:
+    """Tell which joints the body hides, as `Evaluation.hidden` has it.
+
+    Args:
+        truth_mm: (n, 17, 3), root-relative, camera frame.
+        root_mm: (n, 3), camera frame; NaN where unknown.
+    """
+    placed = np.isfinite(root_mm).all(axis=1)
+    hidden = np.full(truth_mm.shape[:2], -1, dtype=np.int8)
+    hidden[placed] = hidden_by_own_body(truth_mm[placed] + root_mm[placed, None])
+    return hidden
 
 
 def context_errors(
@@ -282,7 +300,8 @@ def collect(found: Sequence[MeasuredRange], clips: Sequence[Clip]) -> Evaluation
     methods = {name: joined([part.methods[name] for part in found]) for name in found[0].methods}
     actions, ids = (np.array([getattr(c, name) for c in clips]) for name in ("action", "clip"))
     truth = np.concatenate([part.truth_mm for part in found])
-    return Evaluation(rows, actions[own], ids[own], truth, methods)
+    hidden = np.concatenate([part.hidden for part in found])
+    return Evaluation(rows, actions[own], ids[own], truth, hidden, methods)
 
 
 def write_poses(uri: str, evaluation: Evaluation) -> None:

@@ -14,11 +14,13 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from diffpose.model.geometry.skeleton import bone_lengths
 from diffpose.model.metrics.protocols import mpjve, n_mpjpe
 from diffpose.model.uncertainty.covariances import LEVELS, MOVING, coverage
 from diffpose.platform.evaluation.results import Evaluation, PoseErrors
 from diffpose.platform.evaluation.uncertainty_measures import PoseUncertainty
 
+DECILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 Value: TypeAlias = float | int | bool | None
 # errors, uncertainty: tables of an evaluation, printed and in the report.  ablation: kept of every
 # run of an ablation; ablation table: a column there.  comparison: a column; differences: compared
@@ -35,11 +37,13 @@ class OnPoses:
     Attributes:
         errors: pose by pose.
         truth_mm: (n, 17, 3).
+        hidden: (n, 17), as in Evaluation.
         stretches: (k,), lengths of the stretches of frames that follow each other.
     """
 
     errors: PoseErrors
     truth_mm: NDArray[np.float32]
+    hidden: NDArray[np.int8]
     stretches: NDArray[np.int64]
 
 
@@ -99,7 +103,9 @@ class Figure:
 
 def figures_of(evaluation: Evaluation, name: str) -> dict[str, Value]:
     """Return all figures of a method."""
-    on = OnPoses(evaluation.methods[name], evaluation.truth_mm, evaluation.stretches)
+    on = OnPoses(
+        evaluation.methods[name], evaluation.truth_mm, evaluation.hidden, evaluation.stretches
+    )
     return {figure.key: figure.of(on) for figure in FIGURES}
 
 
@@ -137,6 +143,51 @@ def _mpjve(on: OnPoses) -> float | None:
     if not (on.stretches > 1).any():
         return None
     return mpjve(on.errors.pose_mm, on.truth_mm, on.stretches)
+
+
+def _where(hidden: bool) -> Callable[[OnPoses], float | None]:
+    """Return the mean error of the joints, the root left out, that are hidden, or in sight."""
+
+    def mean(on: OnPoses) -> float | None:
+        these = on.errors.joint_mm[:, MOVING][on.hidden[:, MOVING] == int(hidden)]
+        return float(these.mean()) if len(these) else None
+
+    return mean
+
+
+def _hidden_share(on: OnPoses) -> float | None:
+    known = on.hidden[:, MOVING][on.hidden[:, MOVING] >= 0]
+    return float(known.mean()) if len(known) else None
+
+
+def _hidden_coverage(level: float) -> Callable[[OnPoses], float | None]:
+    def share(on: OnPoses) -> float | None:
+        measured = on.errors.uncertainty
+        levels = measured.level_after if measured.calibrated.all() else measured.level_before
+        return known(coverage(levels[:, MOVING][on.hidden[:, MOVING] == 1], level))
+
+    return share
+
+
+def _bone_std(on: OnPoses) -> float | None:
+    """Return how much bones change within a stretch of frames; a person's do not change at all."""
+    long = np.repeat(on.stretches > 1, on.stretches)
+    lengths = bone_lengths(on.errors.pose_mm[long])
+    sizes = on.stretches[on.stretches > 1]
+    if not len(sizes):
+        return None
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+
+    def means(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.add.reduceat(values, starts, axis=0) / sizes[:, None]
+
+    # differences, not squares: the mean of squares less the square of means loses digits
+    variance = means((lengths - np.repeat(means(lengths), sizes, axis=0)) ** 2)
+    return float(np.average(np.sqrt(variance).mean(axis=1), weights=sizes))
+
+
+def _bone_error(on: OnPoses) -> float:
+    return float(np.abs(bone_lengths(on.errors.pose_mm) - bone_lengths(on.truth_mm)).mean())
 
 
 def _rms_spread(on: OnPoses) -> float | None:
@@ -198,6 +249,11 @@ def _coverage(level: float) -> tuple[Figure, ...]:
     return _claims(f"coverage{percent}", f"{percent} % hold", "%", share)
 
 
+def _calibration_error(measured: PoseUncertainty, when: str) -> float | None:
+    levels = getattr(measured, f"level_{when}")[:, MOVING]
+    return known(float(np.mean([abs(coverage(levels, level) - level) for level in DECILES])))
+
+
 def _sharpness(measured: PoseUncertainty, when: str) -> float | None:
     return _mean(getattr(measured, f"size_{when}_mm")[:, MOVING])
 
@@ -221,6 +277,11 @@ FIGURES: tuple[Figure, ...] = (
     ),
     Figure("n_mpjpe_mm", "N-MPJPE", "mm", lambda on: _errors(on, n_mpjpe), _ERRORS),
     Figure("mpjve_mm_per_frame", "MPJVE", "mm", _mpjve, frozenset({"errors"})),
+    Figure("bone_length_std_mm", "bones vary", "mm", _bone_std, _ERRORS),
+    Figure("bone_length_error_mm", "bones' error", "mm", _bone_error),
+    Figure("hidden_joints_mm", "hidden joints", "mm", _where(hidden=True), _ERRORS),
+    Figure("joints_in_sight_mm", "joints in sight", "mm", _where(hidden=False)),
+    Figure("hidden_joints_share", "hidden", "%", _hidden_share, best=None),
     Figure(
         "n_hypotheses", "N", "", lambda on: int(on.errors.uncertainty.n_hypotheses[0]), best=None
     ),
@@ -229,6 +290,15 @@ FIGURES: tuple[Figure, ...] = (
         best=None,
     ),
     *(figure for level in LEVELS for figure in _coverage(level)),
+    # ECE: mean difference between claimed and found share of truths, over 10 %, 20 % .. 90 %
+    *_claims("calibration_error", "calibration error", "%", _calibration_error),
+    *(
+        Figure(
+            f"hidden_coverage{round(100 * level)}", f"{round(100 * level)} % hold, hidden joints",
+            "%", _hidden_coverage(level), digits=1, best=None,
+        )
+        for level in LEVELS
+    ),
     *_claims("sharpness_mm", "50 % size", "mm", _sharpness),
     Figure("rms_spread_mm", "spread of the hypotheses", "mm", _rms_spread),
     Figure(

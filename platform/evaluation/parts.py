@@ -103,6 +103,7 @@ def _to_arrays(part: MeasuredRange) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {
         "rows": part.rows,
         "truth_mm": part.truth_mm,
+        "hidden": part.hidden,
         "methods": np.array(list(part.methods), dtype=np.str_),
     }
     for i, errors in enumerate(part.methods.values()):
@@ -117,4 +118,4 @@ def _from_arrays(first: int, arrays: Mapping[str, NDArray[Any]]) -> MeasuredRang
         methods[name] = _errors(
             {key.removeprefix(start): v for key, v in arrays.items() if key.startswith(start)}
         )
-    return MeasuredRange(first, arrays["rows"], arrays["truth_mm"], methods)
+    return MeasuredRange(first, arrays["rows"], arrays["truth_mm"], arrays["hidden"], methods)

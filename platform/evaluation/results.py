@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from diffpose.platform.evaluation.uncertainty_measures import PoseUncertainty
 
 FIGURES_FILE, POSES_FILE = "evaluation.json", "poses.parquet"
+MEASURES = 3  # what is kept of a pose and summed up of poses: changes with the code
 CONTEXT = "context encoder"  # the method that is in all evaluations: the first run's
 
 
@@ -57,12 +58,14 @@ class MeasuredRange:
         first: row of the range.
         rows: (n,), the rows whose pose is known.
         truth_mm: (n, 17, 3).
+        hidden: (n, 17), as in Evaluation.
         methods: by name; empty where n is 0.
     """
 
     first: int
     rows: NDArray[np.int64]
     truth_mm: NDArray[np.float32]
+    hidden: NDArray[np.int8]
     methods: dict[str, PoseErrors]
 
 
@@ -75,6 +78,8 @@ class Evaluation:
         actions: (n,), their actions.
         clips: (n,), ids of their clips.
         truth_mm: (n, 17, 3), the true poses.
+        hidden: (n, 17), 1 where the person's own body stands between joint and camera
+            (model/geometry/body.py), 0 where it does not, -1 where the person's place is not known.
         methods: by name; the context encoder of the first run is one.
     """
 
@@ -82,6 +87,7 @@ class Evaluation:
     actions: NDArray[np.str_]
     clips: NDArray[np.str_]
     truth_mm: NDArray[np.float32]
+    hidden: NDArray[np.int8]
     methods: dict[str, PoseErrors]
 
     @property

@@ -18,7 +18,7 @@ from diffpose.platform.base.errors import DiffPoseError, RunError
 from diffpose.platform.base.storage import absolute, exists, join, read_json, write_json
 from diffpose.platform.evaluation.evaluate import evaluate_runs, summarise
 from diffpose.platform.evaluation.protocol_figures import protocol
-from diffpose.platform.evaluation.results import CONTEXT
+from diffpose.platform.evaluation.results import CONTEXT, MEASURES
 from diffpose.platform.execution.ray_session import cluster_cpus, ray_session
 from diffpose.platform.reports.ablation_report import write_report
 from diffpose.platform.runs.model_files import answer_digests, has_model, load_config
@@ -138,7 +138,7 @@ def _evaluate(settings: AblationSettings, encoder: str, seed: int) -> None:
         return
     digests = {name: answer_digests(run) for name, run in runs.items()}
     uri = _evaluation_uri(settings, encoder, seed)
-    wanted = {"split": settings.split, "digests": digests}
+    wanted = {"split": settings.split, "digests": digests, "measures": MEASURES}
     if not _holds(uri, wanted):
         n_poses, figures = _figures(settings, runs, digests, uri, seed)
         write_json(uri, {**wanted, "n_poses": n_poses, "methods": figures})
@@ -161,7 +161,8 @@ def _figures(
     known = {
         name: saved["methods"][name]
         for name in runs
-        if saved.get("split") == settings.split and saved["digests"].get(name) == digests[name]
+        if (saved.get("split"), saved.get("measures")) == (settings.split, MEASURES)
+        and saved["digests"].get(name) == digests[name]
     }
     new = {name: run for name, run in runs.items() if name not in known}
     if not new:

@@ -15,7 +15,7 @@ import pytest
 from stored_clips import made_clip
 
 from diffpose.platform.ablation.tables import KEYS, columns
-from diffpose.platform.evaluation.evaluate import collect, summarise, write_poses
+from diffpose.platform.evaluation.evaluate import collect, hidden_joints, summarise, write_poses
 from diffpose.platform.evaluation.figures import FIGURES, Figure, Place, figures_of, shown_in
 from diffpose.platform.evaluation.parts import EvaluationParts
 from diffpose.platform.evaluation.results import CONTEXT, Evaluation, MeasuredRange, PoseErrors
@@ -45,7 +45,8 @@ def evaluation(actions: str = "aabbbb") -> Evaluation:
     context, truth = errors(34.0)
     run, _ = errors(17.0)
     names = np.array(list(actions))
-    return Evaluation(np.arange(N), names, names, truth, {CONTEXT: context, "run": run})
+    hidden = np.zeros((N, 17), np.int8)
+    return Evaluation(np.arange(N), names, names, truth, hidden, {CONTEXT: context, "run": run})
 
 
 def test_every_figure_has_its_own_key_and_place() -> None:
@@ -84,6 +85,75 @@ def test_single_frames_have_no_velocity() -> None:
     assert summarise(apart, "run")["mpjve_mm_per_frame"] is None
 
 
+def test_errors_of_hidden_joints() -> None:
+    measured = evaluation()
+    errors = measured.methods["run"].joint_mm
+    errors[:] = 10.0
+    errors[:, 0], errors[:, 3], errors[:, 5] = 0.0, 70.0, 30.0
+    hidden = measured.hidden
+    hidden[:3, 3] = hidden[:, 5] = 1  # 9 of 96; (3 * 70 + 6 * 30) / 9
+    hidden[:, 0] = 1  # the root counts nowhere
+    found = figures_of(measured, "run")
+    assert found["hidden_joints_mm"] == pytest.approx(390 / 9)
+    assert found["joints_in_sight_mm"] == pytest.approx((3 * 70 + 14 * 60) / 87)
+    assert found["hidden_joints_share"] == pytest.approx(9 / 96)
+    assert found["hidden_coverage50"] is None  # nothing was claimed
+    hidden[:] = -1  # no place, no view
+    found = figures_of(measured, "run")
+    assert found["hidden_joints_mm"] is found["joints_in_sight_mm"] is None
+    assert found["hidden_joints_share"] is None
+
+
+def test_where_the_camera_is_decides_what_is_hidden() -> None:
+    pose = np.zeros((3, 17, 3))
+    pose[:, :, 1] = np.linspace(-800, 800, 17)  # down the picture, none before another
+    pose[:, 0] = 0
+    pose[:, [11, 14], 1], pose[:, 11, 0], pose[:, 14, 0] = -400, -200, 200  # the shoulders' line
+    pose[:, 16] = [0, -400, 300]  # a wrist behind it
+    root = np.array([[0, 0, 4000], [0, 0, -4000], [np.nan] * 3])
+    hidden = hidden_joints(pose, root)
+    assert hidden[0, 16] == 1
+    assert hidden[1, 16] == 0  # seen from the other side
+    assert (hidden[2] == -1).all()
+
+
+def test_bones_that_change() -> None:
+    measured = evaluation()
+    pose = measured.truth_mm.copy()
+    pose[:] = pose[0]
+    errors = replace(measured.methods["run"], pose_mm=pose)
+    whole = replace(measured, methods={"run": errors})
+    assert figures_of(whole, "run")["bone_length_std_mm"] == pytest.approx(0.0, abs=1e-4)
+    thigh = pose[0, 2] - pose[0, 1]
+    thigh /= np.linalg.norm(thigh)
+    pose[::2, 2] += 8 * thigh
+    pose[::2, 3] += 8 * thigh  # longer by 8 mm in every second frame: 4 mm, at 1 of 16 bones
+    assert figures_of(whole, "run")["bone_length_std_mm"] == pytest.approx(4 / 16, rel=1e-4)
+    still = replace(whole, truth_mm=np.repeat(measured.truth_mm[:1], N, axis=0))
+    assert figures_of(still, "run")["bone_length_error_mm"] == pytest.approx(4 / 16, rel=1e-4)
+    # within a stretch only: another person has other bones
+    alone = replace(whole, rows=np.array([0, 2, 4, 6, 8, 10]))
+    assert figures_of(alone, "run")["bone_length_std_mm"] is None
+    clips = np.array(list("aabbbb"))
+    pose[2:] *= 1.1
+    apart = figures_of(replace(whole, clips=clips), "run")["bone_length_std_mm"]
+    assert apart == pytest.approx((2 * 4 + 4 * 4.4) / 6 / 16, rel=1e-3)
+
+
+def test_calibration_error() -> None:
+    measured = evaluation()
+    run = measured.methods["run"]
+    levels = np.full((N, 17), 0.45)  # claims: 0.1 .. 0.4 hold never, 0.5 .. 0.9 always
+    claims = replace(run.uncertainty, level_before=levels, level_after=levels / 100)
+    whole = replace(measured, methods={"run": replace(run, uncertainty=claims)})
+    found = figures_of(whole, "run")
+    assert found["calibration_error"] == pytest.approx((0.1 + 0.2 + 0.3 + 0.4 + 1.5) / 9)
+    assert found["calibration_error_after"] == pytest.approx(0.5)
+    uniform = np.linspace(0, 1, N * 16).reshape(N, 16)
+    levels[:, 1:] = uniform
+    assert figures_of(whole, "run")["calibration_error"] == pytest.approx(0, abs=0.006)
+
+
 def test_cells_of_tables() -> None:
     share = Figure("share", "50 % hold", "%", lambda _: None, digits=1)
     assert share.head == "50 % hold %"
@@ -109,6 +179,10 @@ def test_every_pose_is_written_with_its_figures(tmp_path: Path) -> None:
     np.testing.assert_allclose(poses, measured.methods["run"].pose_mm)
 
 
+def hidden_somewhere(n: int) -> np.ndarray:
+    return np.random.default_rng(1).integers(-1, 2, (n, 17)).astype(np.int8)
+
+
 def same(one: PoseErrors, other: PoseErrors) -> bool:
     def equal(a: Any, b: Any) -> bool:
         return np.array_equal(a, b, equal_nan=a.dtype.kind == "f") and a.dtype == b.dtype
@@ -124,8 +198,8 @@ def test_parts_are_kept_as_they_were_measured(tmp_path: Path) -> None:
     folder = str(tmp_path / "parts")
     found, truth = errors(10.0)
     names = {CONTEXT: found, "a/b.c run": errors(5.0, seed=0)[0]}
-    part = MeasuredRange(512, np.arange(512, 512 + N), truth, names)
-    nothing = MeasuredRange(0, np.arange(0), truth[:0], {})
+    part = MeasuredRange(512, np.arange(512, 512 + N), truth, hidden_somewhere(N), names)
+    nothing = MeasuredRange(0, np.arange(0), truth[:0], hidden_somewhere(0), {})
     parts = EvaluationParts(folder, {"seed": 0})
     parts.save(part)
     parts.save(nothing)
@@ -134,6 +208,7 @@ def test_parts_are_kept_as_they_were_measured(tmp_path: Path) -> None:
     assert list(again[512].methods) == list(names)
     assert all(same(again[512].methods[name], names[name]) for name in names)
     np.testing.assert_array_equal(again[512].rows, part.rows)
+    np.testing.assert_array_equal(again[512].hidden, part.hidden)
     assert not len(again[0].rows)
     # what is no part of this code's, or was cut short, is measured again
     np.savez(tmp_path / "parts" / "7.npz", rows=np.arange(3))
@@ -149,11 +224,13 @@ def test_ranges_are_joined_with_their_clips() -> None:
     parts = []
     for first, rows in ((0, [0, 1, 3]), (4, [4, 6])):
         found, truth = errors(10.0, len(rows), seed=first)
-        parts.append(MeasuredRange(first, np.array(rows), truth, {CONTEXT: found}))
+        hidden = hidden_somewhere(len(rows))
+        parts.append(MeasuredRange(first, np.array(rows), truth, hidden, {CONTEXT: found}))
     whole = collect(parts, clips)
     assert whole.rows.tolist() == [0, 1, 3, 4, 6]
     assert whole.actions.tolist() == ["walk"] * 3 + ["run"] * 2
     assert whole.clips[0] == clips[0].clip
     assert whole.stretches.tolist() == [2, 1, 1, 1]
+    assert whole.hidden.tolist() == hidden_somewhere(3).tolist() + hidden_somewhere(2).tolist()
     np.testing.assert_array_equal(whole.truth_mm, np.concatenate([part.truth_mm for part in parts]))
     assert whole.methods[CONTEXT].mpjpe_mm.shape == (5,)

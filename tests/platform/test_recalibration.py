@@ -175,7 +175,8 @@ def summarise_uncertainty(measured: PoseUncertainty) -> dict[str, Any]:
     names = np.full(len(errors.joint_mm), "a")
     rows = np.arange(len(errors.joint_mm))
     truth = np.random.default_rng(0).normal(0, 100, errors.pose_mm.shape).astype(np.float32)
-    return summarise(Evaluation(rows, names, names, truth, {"x": errors}), "x")
+    hidden = np.zeros(truth.shape[:2], np.int8)
+    return summarise(Evaluation(rows, names, names, truth, hidden, {"x": errors}), "x")
 
 
 def test_a_file_of_the_time_of_too_large_covariances_claims_the_same(tmp_path: Path) -> None:
