@@ -28,7 +28,7 @@ from diffpose.platform.base import command_line
 from diffpose.platform.base.config import Settings, merged, read_yaml, validate
 from diffpose.platform.base.storage import absolute, exists, join, read_json, write_json
 from diffpose.platform.evaluation.evaluate import evaluate_runs, summarise
-from diffpose.platform.evaluation.figures import FIGURES
+from diffpose.platform.evaluation.figures import FIGURES, Figure
 from diffpose.platform.evaluation.results import CONTEXT, MEASURES
 from diffpose.platform.runs.model_files import answer_digests
 from diffpose.platform.workflows.ablate import ablate
@@ -156,9 +156,15 @@ def _section(figures: Mapping[str, Any]) -> list[str]:
             trained, tested = pair.split(" -> ")
             place = f"{NAMES[trained]} | {NAMES[tested] if trained != tested else 'the same'}"
             for name, method in part["methods"].items():
-                cells = " | ".join(known[key].text(method, 1) for key in keys)
+                cells = " | ".join(_cell(known[key], method) for key in keys)
                 lines.append(f"| {place} | {TITLES[name]} | {cells} |")
     return lines
+
+
+def _cell(figure: Figure, method: Mapping[str, Any]) -> str:
+    """Return before -> after, or what there is alone where nothing was claimed before."""
+    alone = figure.before_after and method.get(f"{figure.key}_before") is None
+    return (figure.plain if alone else figure).text(method, 1)
 
 
 if __name__ == "__main__":
