@@ -4,7 +4,7 @@
     python benchmarks/away_from_home.py bandai=FOLDER cmu=FOLDER [folder=runs/away]
 
 DiffPose and Baseline C are trained and recalibrated on each of two libraries of motions, then
-measured on the test splits of both (configs/benchmark/away.yaml). bandai is that of
+measured on the test splits of both (benchmarks/away_from_home.yaml). bandai is that of
 benchmarks/open_mocap.py; cmu holds sequences of the CMU Graphics Lab Motion Capture Database as BVH
 with cgspeed's joint names, named cmu_train_ACTION_N.bvh and cmu_test_ACTION_N.bvh. Writes the
 section "away from home" of benchmarks/RESULTS.md and benchmarks/results/away_from_home.json. Half
@@ -33,7 +33,7 @@ from diffpose.platform.evaluation.results import CONTEXT, MEASURES
 from diffpose.platform.runs.model_files import answer_digests
 from diffpose.platform.workflows.ablate import ablate
 
-CONFIG = "configs/benchmark/away.yaml"
+CONFIG = "benchmarks/away_from_home.yaml"
 FIGURES_FILE = RESULTS.parent / "results" / "away_from_home.json"
 ENCODER, SEED = "frame", 0
 NAMES = {"bandai": "Bandai-Namco", "cmu": "CMU"}
