@@ -26,12 +26,12 @@ from diffpose.benchmarks.results import RESULTS, processor, replace_section
 from diffpose.platform.ablation.settings import AblationSettings
 from diffpose.platform.base import command_line
 from diffpose.platform.base.config import Settings, merged, read_yaml, validate
-from diffpose.platform.base.storage import absolute, exists, join, read_json, write_json
+from diffpose.platform.base.storage import absolute, join, read_json, write_json
 from diffpose.platform.evaluation.evaluate import evaluate_runs, summarise
 from diffpose.platform.evaluation.figures import FIGURES, Figure
 from diffpose.platform.evaluation.results import CONTEXT, MEASURES
 from diffpose.platform.runs.model_files import answer_digests
-from diffpose.platform.workflows.ablate import ablate
+from diffpose.platform.workflows.ablate import ablate, evaluations, holds
 
 CONFIG = "benchmarks/away_from_home.yaml"
 FIGURES_FILE = RESULTS.parent / "results" / "away_from_home.json"
@@ -64,11 +64,11 @@ def benchmark(settings: AwaySettings) -> int:
     """
     check_motions(settings.bandai)
     here = settings.model_copy(update={"folder": absolute(settings.folder)})
-    ablations = {name: _ablation(here, name) for name in NAMES}
+    ablations = {name: ablation_of(here, name) for name in NAMES}
     for ablation in ablations.values():
         ablate(ablation)
     figures = {
-        f"{trained} -> {tested}": _measured(ablations[trained], ablations[tested])
+        f"{trained} -> {tested}": _measured(ablations[trained], ablations[tested], tested)
         for trained in NAMES
         for tested in NAMES
     }
@@ -77,7 +77,7 @@ def benchmark(settings: AwaySettings) -> int:
     return 0
 
 
-def _ablation(settings: AwaySettings, library: str) -> AblationSettings:
+def ablation_of(settings: AwaySettings, library: str) -> AblationSettings:
     """Return the training of a library: the open benchmark's small profile with its own data."""
     own = read_yaml(CONFIG)
     libraries = own.pop("libraries")
@@ -91,7 +91,6 @@ def _ablation(settings: AwaySettings, library: str) -> AblationSettings:
         },
     ).resolved()
     values = {**home.model_dump(), **own, "tables": {}, "sweeps": {}}
-    values["preprocess"] = {**values["preprocess"]}
     for key, value in libraries[library]["preprocess"].items():
         # other files are split otherwise: patterns of the one say nothing of the other
         old = values["preprocess"].get(key, {})
@@ -99,28 +98,31 @@ def _ablation(settings: AwaySettings, library: str) -> AblationSettings:
     return validate(AblationSettings, values)
 
 
-def _measured(trained: AblationSettings, tested: AblationSettings) -> dict[str, Any]:
+def _measured(trained: AblationSettings, tested: AblationSettings, library: str) -> dict[str, Any]:
     """Return the figures of a library's runs on the test split of a library, by method."""
     here = trained.place(ENCODER, SEED)
-    runs = {name: join(here, name) for name in trained.rows[ENCODER]}
-    wanted = {
-        "store": tested.store,
-        "digests": {name: answer_digests(run) for name, run in runs.items()},
-        "measures": MEASURES,
-    }
-    uri = join(here, f"on_{tested.store.replace('/', '_').replace(':', '_')}.json")
-    saved = read_json(uri) if exists(uri) else {}
-    if {key: saved.get(key) for key in wanted} != wanted:
-        found = evaluate_runs(tested.store, runs, "test", {}, SEED, None)
-        methods = {name: summarise(found, name) for name in (CONTEXT, *runs)}
-        saved = {**wanted, "n_poses": len(found.rows), "methods": methods}
-        write_json(uri, saved)
+    if trained is tested:  # measured by its ablation
+        methods = evaluations(trained, ENCODER)[0]
+    else:
+        runs = {name: join(here, name) for name in trained.rows[ENCODER]}
+        uri = join(here, f"on_{library}.json")
+        wanted = {
+            "store": tested.store,
+            "digests": {name: answer_digests(run) for name, run in runs.items()},
+            "measures": MEASURES,
+        }
+        if not holds(uri, wanted):
+            found = evaluate_runs(tested.store, runs, "test", {}, SEED, None)
+            summaries = {name: summarise(found, name) for name in (CONTEXT, *runs)}
+            write_json(uri, {**wanted, "methods": summaries})
+        methods = read_json(uri)["methods"]
     kept = {figure.key for figure in FIGURES}
+    actions = methods[CONTEXT]["per_action"].values()
     return {
-        "n_poses": saved["n_poses"],
+        "n_poses": sum(action["n_poses"] for action in actions),
         "methods": {
             name: {key: value for key, value in method.items() if key in kept}
-            for name, method in saved["methods"].items()
+            for name, method in methods.items()
         },
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,7 +18,7 @@ from diffpose.platform.training.settings import OptimiserSettings
 HELD_OUT_AT_ONCE = 64
 
 
-class ExamplesTraining:
+class ExamplesTraining(ABC):
     """Shuffled, augmented batches of one worker's examples; a half of `loop.Training`.
 
     Args:
@@ -91,11 +92,11 @@ class ExamplesTraining:
             images, truth = self.augmented(chosen, generator)
             yield images.to(self.device), truth.to(self.device)
 
+    @abstractmethod
     def augmented(
         self, chosen: NDArray[np.integer], generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Return augmented images of some examples, (B, 3, h, w) in 0..1, and their truth."""
-        raise NotImplementedError
 
     def found(self, network: nn.Module, images: Tensor) -> Tensor:
         """Return what the network makes of a batch, in float32."""

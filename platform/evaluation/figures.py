@@ -116,10 +116,9 @@ def shown_in(place: Place) -> list[Figure]:
 
 def per_joint_coverage(measured: PoseUncertainty) -> dict[str, list[float | None]]:
     """Return the share of truths within the answered ellipsoids: level in % -> joint, root None."""
-    levels = measured.level_after if measured.calibrated.all() else measured.level_before
     return {
         f"{round(100 * level)}": [
-            None, *(known(coverage(levels[:, j], level)) for j in MOVING)
+            None, *(known(coverage(measured.level[:, j], level)) for j in MOVING)
         ]
         for level in LEVELS
     }  # fmt: skip
@@ -162,9 +161,8 @@ def _hidden_share(on: OnPoses) -> float | None:
 
 def _hidden_coverage(level: float) -> Callable[[OnPoses], float | None]:
     def share(on: OnPoses) -> float | None:
-        measured = on.errors.uncertainty
-        levels = measured.level_after if measured.calibrated.all() else measured.level_before
-        return known(coverage(levels[:, MOVING][on.hidden[:, MOVING] == 1], level))
+        levels = on.errors.uncertainty.level[:, MOVING]
+        return known(coverage(levels[on.hidden[:, MOVING] == 1], level))
 
     return share
 
@@ -220,8 +218,7 @@ def _claims(
     """
 
     def answered(on: OnPoses) -> float | None:
-        measured = on.errors.uncertainty
-        return of(measured, "after" if measured.calibrated.all() else "before")
+        return of(on.errors.uncertainty, on.errors.uncertainty.answered)
 
     places: frozenset[Place] = frozenset({"uncertainty", "ablation", "comparison"})
     if unit == "%":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +71,16 @@ class PoseUncertainty:
     oracle_mm: Floats
     n_hypotheses: NDArray[np.int32]
     calibrated: NDArray[np.bool_]
+
+    @property
+    def answered(self) -> Literal["before", "after"]:
+        """Which of the two is what the method answers."""
+        return "after" if self.calibrated.all() else "before"
+
+    @property
+    def level(self) -> Floats:
+        """The levels of what the method answers, (n, 17)."""
+        return self.level_after if self.answered == "after" else self.level_before
 
 
 def measure_hypotheses(

@@ -139,11 +139,11 @@ def _evaluate(settings: AblationSettings, encoder: str, seed: int) -> None:
     digests = {name: answer_digests(run) for name, run in runs.items()}
     uri = _evaluation_uri(settings, encoder, seed)
     wanted = {"split": settings.split, "digests": digests, "measures": MEASURES}
-    if not _holds(uri, wanted):
+    if not holds(uri, wanted):
         n_poses, figures = _figures(settings, runs, digests, uri, seed)
         write_json(uri, {**wanted, "n_poses": n_poses, "methods": figures})
     uri = _speed_uri(settings, encoder, seed)
-    if not _holds(uri, {"digests": digests}):
+    if not holds(uri, {"digests": digests}):
         task: Any = ray.remote(num_cpus=1)(frames_per_s)
         speeds = ray.get(task.remote(settings.store, runs, settings.split, seed))
         write_json(uri, {"digests": digests, "frames_per_s": speeds})
@@ -182,7 +182,7 @@ def _figures(
     return n_poses, {name: figures[name] for name in (CONTEXT, *runs)}
 
 
-def _holds(uri: str, wanted: dict[str, Any]) -> bool:
+def holds(uri: str, wanted: dict[str, Any]) -> bool:
     """Say whether a file of figures is there and still of these weights."""
     saved = read_json(uri) if exists(uri) else {}
     return {key: saved.get(key) for key in wanted} == wanted
@@ -220,7 +220,7 @@ def _sweep(settings: AblationSettings, title: str, part: SweepSettings) -> dict[
         uri = join(run, f"sweep_{_slug(title)}.json")
         asked = {**part.model_dump(exclude={"encoder", "recipe", "values"}), "split": split}
         wanted: dict[str, Any] = {"digest": answer_digests(run), "asked": asked}
-        saved = read_json(uri) if _holds(uri, wanted) else {**wanted, "values": {}}
+        saved = read_json(uri) if holds(uri, wanted) else {**wanted, "values": {}}
         for value in part.values:
             if str(value) not in saved["values"]:
                 if encoder not in settings.encoders_now():

@@ -10,6 +10,7 @@ leads to depends on how a network was trained: see crops_from_windows.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
@@ -60,17 +61,17 @@ class PixelDetectorKind(DetectorKind):
 
     reads: ClassVar[Material] = "pictures"
 
+    @abstractmethod
     def crop_size(self) -> tuple[int, int]:
         """Return the rows and columns of the pixels that it wants, without loading its weights."""
-        raise NotImplementedError
 
+    @abstractmethod
     def open(self, device: str) -> HeatmapDetector:
         """Load it.
 
         Raises:
             SourceError: its weights or the package that runs it are missing, or are something else.
         """
-        raise NotImplementedError
 
 
 class PersonFinder(Protocol):

@@ -6,6 +6,7 @@ where they agree. Nothing else needs a list of kinds.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
@@ -52,7 +53,7 @@ class SourceKind(Settings):
         return self.model_copy(update={"uri": there})
 
 
-class DetectorKind(Settings):
+class DetectorKind(Settings, ABC):
     """Base of the settings of all detectors.
 
     Attributes:
@@ -61,9 +62,9 @@ class DetectorKind(Settings):
 
     reads: ClassVar[Material]
 
+    @abstractmethod
     def version(self) -> str:
         """Return name and version of what will write the heatmaps; others differ here."""
-        raise NotImplementedError
 
     def temperature(self) -> NDArray[np.float64]:
         """Return the temperature of each joint, (17,), that the detector brings along."""

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from diffpose.benchmarks import open_mocap
+from diffpose.benchmarks import away_from_home, open_mocap
 from diffpose.platform.ablation.settings import AblationSettings
 from diffpose.platform.ablation.tables import as_json, markdown, mean_rows
-from diffpose.platform.base.config import Settings, read_yaml, validate
+from diffpose.platform.base.config import Settings, merged, read_yaml, validate
 from diffpose.platform.base.errors import ConfigError, SourceError
 from diffpose.platform.detector_training.settings import TrainDetectorSettings
 from diffpose.platform.evaluation.results import CONTEXT
@@ -154,6 +154,24 @@ def test_the_open_benchmark_is_an_ablation_of_trainings() -> None:
             resolved.encoder_run(encoder, 0)
             for recipe in recipes:
                 resolved.denoiser_run(encoder, recipe, 0)
+
+
+@pytest.mark.parametrize("library", away_from_home.NAMES)
+def test_the_benchmark_away_from_home_trains_each_library_as_it_is(library: str) -> None:
+    settings = away_from_home.AwaySettings(bandai="b", cmu="c", folder="f")
+    made = away_from_home.ablation_of(settings, library)
+    assert (made.motion, made.folder) == (library[0], f"f/{library}")
+    assert list(made.rows) == [away_from_home.ENCODER]
+    made.encoder_run(away_from_home.ENCODER, away_from_home.SEED)
+    for recipe in made.rows[away_from_home.ENCODER]:
+        made.denoiser_run(away_from_home.ENCODER, recipe, away_from_home.SEED)
+    given = merged(made.preprocess, {"source": {"uri": "u"}, "store": "s"})
+    read = validate(PreprocessSettings, given)
+    home = read_yaml("configs/benchmark/open_mocap.yaml")["preprocess"]
+    assert read.detector.model_dump()["swap_leg"] == home["detector"]["swap_leg"]
+    assert read.bodies.hip_width == {"bandai": 1.5, "cmu": 1.0}[library]
+    assert (read.split.test == ["cmu_test_*"]) == (library == "cmu")
+    assert read.source.model_dump()["poses_per_second"] == {"bandai": 3, "cmu": 10}[library]
 
 
 def test_the_open_benchmark_s_motions_and_splits() -> None:

@@ -149,6 +149,17 @@ def test_calibration_error() -> None:
     found = figures_of(whole, "run")
     assert found["calibration_error"] == pytest.approx((0.1 + 0.2 + 0.3 + 0.4 + 1.5) / 9)
     assert found["calibration_error_after"] == pytest.approx(0.5)
+    hidden = measured.hidden
+    hidden[:, 4] = hidden[:, 7] = 1
+    levels[:, 4] = 0.95  # beyond the 50 % and the 90 % region; joint 7 within both
+    found = figures_of(whole, "run")
+    assert found["hidden_coverage50"] == found["hidden_coverage90"] == pytest.approx(0.5)
+    fitted = replace(claims, calibrated=np.ones(N, bool))  # what was fitted is answered
+    answered = replace(measured, methods={"run": replace(run, uncertainty=fitted)})
+    fitted.level_after[:, 7] = 0.7
+    found = figures_of(answered, "run")
+    assert found["hidden_coverage50"] == pytest.approx(0.5)
+    assert found["hidden_coverage90"] == pytest.approx(1.0)
     uniform = np.linspace(0, 1, N * 16).reshape(N, 16)
     levels[:, 1:] = uniform
     assert figures_of(whole, "run")["calibration_error"] == pytest.approx(0, abs=0.006)
