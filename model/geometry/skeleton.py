@@ -63,7 +63,7 @@ def bone_lengths(pose: NDArray[np.floating]) -> NDArray[np.float64]:
     pose = np.asarray(pose, dtype=np.float64)
     parents = [a for a, _ in EDGES]
     children = [b for _, b in EDGES]
-    lengths: NDArray[np.float64] = np.linalg.norm(
-        pose[..., children, :] - pose[..., parents, :], axis=-1
-    )
+    # take and einsum: several times as fast as indexing and a norm over an axis of three
+    bones = np.take(pose, children, axis=-2) - np.take(pose, parents, axis=-2)
+    lengths: NDArray[np.float64] = np.sqrt(np.einsum("...i,...i->...", bones, bones))
     return lengths
