@@ -36,9 +36,10 @@ def _mocap(settings: PreprocessSettings) -> Source:
 
 def _videos(settings: PreprocessSettings) -> Source:
     source, detector = _as(VideoSource, settings.source), settings.detector
-    if isinstance(detector, RecordedSettings):
-        return VideoRecordings(settings, source, RecordedDetection(detector), detector)
-    return VideoRecordings(settings, source, PictureDetection(_as(PixelDetectorKind, detector)))
+    if isinstance(detector, PixelDetectorKind):
+        return VideoRecordings(settings, source, PictureDetection(detector))
+    recorded = _as(RecordedSettings, detector)
+    return VideoRecordings(settings, source, RecordedDetection(recorded), recorded)
 
 
 def _human36m(settings: PreprocessSettings) -> Source:
