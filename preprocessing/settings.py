@@ -17,8 +17,9 @@ from diffpose.preprocessing.detectors.registry import DetectorSettings
 from diffpose.preprocessing.detectors.simulated import SimulatedDetectorSettings
 from diffpose.preprocessing.keypoints.recordings import KeypointSource
 from diffpose.preprocessing.mocap.bodies import BodySettings
+from diffpose.preprocessing.mocap.cameras.registry import CameraSettings
+from diffpose.preprocessing.mocap.cameras.ring import RingCameras
 from diffpose.preprocessing.mocap.source import MocapSource
-from diffpose.preprocessing.mocap.virtual_cameras import CameraSettings
 from diffpose.preprocessing.records.kinds import SourceKind
 from diffpose.preprocessing.records.splits import SplitSettings
 from diffpose.preprocessing.videos.settings import PeopleSettings, VideoSource
@@ -95,7 +96,9 @@ class PreprocessSettings(Settings):
         description="the recordings: kind=mocap, videos, human36m, mpi_inf_3dhp or keypoints"
     )
     store: str = Field(description="pose store to make or go on with: local path or fsspec URI")
-    cameras: CameraSettings = Field(CameraSettings(), description="virtual cameras, for mocap")
+    cameras: CameraSettings = Field(
+        RingCameras(), description="virtual cameras, for mocap: kind=ring or wild"
+    )
     bodies: BodySettings = Field(BodySettings(), description="pseudo-subjects, for mocap")
     split: SplitSettings = Field(SplitSettings(), description="train, validation, test")
     people: PeopleSettings = Field(PeopleSettings(), description="whom to follow, for videos")

@@ -38,6 +38,7 @@ ROOMS = (
     # recordings -> pose store
     "preprocessing/records",
     "preprocessing/videos",
+    "preprocessing/mocap/cameras",
     "preprocessing/mocap",
     "preprocessing/mocap/procedural",
     "preprocessing/detectors/interface",

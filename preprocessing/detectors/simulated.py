@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from scipy.special import ndtr
 
 from diffpose.model.geometry.skeleton import EDGES, JOINT_NAMES, MIRROR, N_JOINTS
 from diffpose.model.heatmaps import grid as hm
@@ -22,12 +23,13 @@ from diffpose.preprocessing.records.kinds import DetectorKind, Material
 VERSION = "simulated-1"
 # The widths below are meant for this focal length, about 5 m away; others scale with it.
 _REFERENCE_FOCAL_PX = 1145.0
+_REFERENCE_DISTANCE_MM = 5100.0
 _TRUNK = ("Hip", "RHip", "LHip", "Spine", "Thorax")
 _SWAPPING_LIMBS = (("RKnee", "RFoot"), ("RElbow", "RWrist"))
 
 
 class SimulatedDetectorSettings(DetectorKind):
-    """Noise of the simulated detector; px at a focal length of 1145 px."""
+    """Noise of the simulated detector; px where a focal length of 1145 px sees 5.1 m away."""
 
     reads: ClassVar[Material] = "known motion"
 
@@ -49,10 +51,71 @@ class SimulatedDetectorSettings(DetectorKind):
     swap_near_px: float = Field(70.0, gt=0, description="limbs nearer than this are confused more")
     swap_near_extra: float = Field(0.15, ge=0, le=1, description="added when they are near")
     dominant_weight: tuple[float, float] = Field((0.5, 0.98), description="weight of the 1st mode")
+    widths_follow: Literal["focal", "person"] = Field(
+        "focal",
+        description="what all px grow with: the focal length, or the person's size in the picture",
+    )
+    lasting_share: float = Field(
+        0.0, ge=0, lt=1, description="share of the noise's variance that lasts from frame to frame"
+    )
+    lasting_s: float = Field(0.5, gt=0, description="time in which that part fades to 1/e")
 
     def version(self) -> str:
         """Return name and version."""
         return VERSION
+
+
+class _Chances:
+    """Random numbers by frame, of which a share lasts (an Ornstein-Uhlenbeck process in time).
+
+    Each number's own distribution is that of independent draws, whatever the share.
+    """
+
+    def __init__(
+        self,
+        timestamp_s: NDArray[np.float64],
+        settings: SimulatedDetectorSettings,
+        rng: np.random.Generator,
+    ) -> None:
+        self.rng, self.share = rng, settings.lasting_share
+        self.kept = np.exp(-np.diff(timestamp_s).clip(0) / settings.lasting_s)
+
+    def normal(self, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """Return standard normal numbers, frames first."""
+        white = self.rng.normal(0, 1, shape)
+        if not self.share:
+            return white
+        lasting = self.rng.normal(0, 1, shape)
+        for i, kept in enumerate(self.kept, start=1):
+            lasting[i] = kept * lasting[i - 1] + np.sqrt(1 - kept**2) * lasting[i]
+        both: NDArray[np.float64] = np.sqrt(1 - self.share) * white + np.sqrt(self.share) * lasting
+        return both
+
+    def random(
+        self, shape: tuple[int, ...], rows: NDArray[np.integer] | None = None
+    ) -> NDArray[np.float64]:
+        """Return numbers evenly between 0 and 1, of all frames or of some."""
+        if not self.share:
+            return self.rng.random(shape if rows is None else (len(rows), *shape[1:]))
+        even: NDArray[np.float64] = ndtr(self.normal(shape))
+        return even if rows is None else even[rows]
+
+    def between(
+        self,
+        low: float,
+        high: float,
+        shape: tuple[int, ...],
+        rows: NDArray[np.integer] | None = None,
+    ) -> NDArray[np.float64]:
+        """Return numbers evenly between two."""
+        return low + (high - low) * self.random(shape, rows)
+
+    def lognormal(self, sigma: float, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """Return factors of median 1."""
+        if not self.share:
+            return self.rng.lognormal(0.0, sigma, shape)
+        factors: NDArray[np.float64] = np.exp(sigma * self.normal(shape))
+        return factors
 
 
 def detect(
@@ -61,24 +124,26 @@ def detect(
     """Turn a clip's true projection into heatmaps, (R, 17, 64, 48) uint8, with their crops."""
     points = truth.keypoints_px
     rows = len(points)
-    scale = truth.camera[:, 0].mean() / _REFERENCE_FOCAL_PX
-    hidden = _occluded(truth, settings, scale, rng)
-    sigma = _widths(hidden, settings, rng) * scale
+    scale = _scale(truth, settings)
+    chances = _Chances(truth.timestamp_s, settings, rng)
+    hidden = _occluded(truth, settings, scale, chances)
+    sigma = _widths(hidden, settings, chances) * scale[:, None]
 
-    weight = rng.uniform(*settings.dominant_weight, (rows, N_JOINTS))
-    truth_dominates = rng.random((rows, N_JOINTS)) < weight
-    other = points + rng.normal(0, settings.distractor_px * scale, points.shape)
+    weight = chances.between(*settings.dominant_weight, (rows, N_JOINTS))
+    truth_dominates = chances.random((rows, N_JOINTS)) < weight
+    away_px = settings.distractor_px * scale[:, None, None]
+    other = points + chances.normal(points.shape) * away_px
     chance = np.where(hidden, settings.distractor_if_occluded, settings.distractor_if_visible)
     trunk = [JOINT_NAMES.index(name) for name in _TRUNK]
     chance[:, trunk] = 0.0
-    two_modes = rng.random((rows, N_JOINTS)) < chance
+    two_modes = chances.random((rows, N_JOINTS)) < chance
     for limb, probability in zip(
         _SWAPPING_LIMBS, (settings.swap_leg, settings.swap_arm), strict=True
     ):
-        _swap_limb(points, limb, probability, settings, scale, rng, weight, truth_dominates,
+        _swap_limb(points, limb, probability, settings, scale, chances, weight, truth_dominates,
                    two_modes, other)  # fmt: skip
 
-    noise = rng.normal(0, 1, (2, *points.shape)) * sigma[None, ..., None]
+    noise = [chances.normal(points.shape) * sigma[..., None] for _ in range(2)]
     true_mode, other_mode = points + noise[0], other + noise[1]
     swapped = (two_modes & ~truth_dominates)[..., None]
     centres = np.stack(
@@ -91,8 +156,19 @@ def detect(
     return ClipDetections(hm.rasterise(centres, widths, weights, crops), crops)
 
 
+def _scale(truth: ClipTruth, settings: SimulatedDetectorSettings) -> NDArray[np.float64]:
+    """Return what the settings' px are multiplied with, (R,)."""
+    scale: NDArray[np.float64] = truth.camera[:, 0] / _REFERENCE_FOCAL_PX
+    if settings.widths_follow == "focal":
+        return np.full(len(scale), scale.mean())
+    return scale * _REFERENCE_DISTANCE_MM / truth.root_position_mm[:, 2]
+
+
 def _occluded(
-    truth: ClipTruth, settings: SimulatedDetectorSettings, scale: float, rng: np.random.Generator
+    truth: ClipTruth,
+    settings: SimulatedDetectorSettings,
+    scale: NDArray[np.float64],
+    chances: _Chances,
 ) -> NDArray[np.bool_]:
     """Decide which joints are hidden: by a joint or mid-bone nearer the camera, or by clutter."""
     parents, children = [a for a, _ in EDGES], [b for _, b in EDGES]
@@ -104,14 +180,15 @@ def _occluded(
     depths = with_midpoints(truth.pose_3d_mm)[..., 2]
     distance = np.linalg.norm(places[:, None] - truth.keypoints_px[:, :, None], axis=-1)
     nearer = truth.pose_3d_mm[:, :, None, 2] - depths[:, None] >= settings.occluder_depth_mm
-    covered = (nearer & (distance < settings.occluder_distance_px * scale)).any(axis=2)
+    near = distance < settings.occluder_distance_px * scale[:, None, None]
+    covered = (nearer & near).any(axis=2)
     chance = np.where(covered, settings.occlusion_probability, settings.clutter_probability)
-    hidden: NDArray[np.bool_] = rng.random(covered.shape) < chance
+    hidden: NDArray[np.bool_] = chances.random(covered.shape) < chance
     return hidden
 
 
 def _widths(
-    hidden: NDArray[np.bool_], settings: SimulatedDetectorSettings, rng: np.random.Generator
+    hidden: NDArray[np.bool_], settings: SimulatedDetectorSettings, chances: _Chances
 ) -> NDArray[np.float64]:
     base = np.full(N_JOINTS, settings.sigma_px)
     for joint, name in enumerate(JOINT_NAMES):
@@ -119,8 +196,8 @@ def _widths(
             base[joint] = settings.sigma_limb_px
         elif name.endswith("Wrist"):
             base[joint] = settings.sigma_wrist_px
-    visible = base * rng.lognormal(0.0, settings.sigma_variation, hidden.shape)
-    return np.where(hidden, rng.uniform(*settings.occluded_sigma_px, hidden.shape), visible)
+    visible = base * chances.lognormal(settings.sigma_variation, hidden.shape)
+    return np.where(hidden, chances.between(*settings.occluded_sigma_px, hidden.shape), visible)
 
 
 def _swap_limb(
@@ -128,8 +205,8 @@ def _swap_limb(
     limb: tuple[str, ...],
     probability: float,
     settings: SimulatedDetectorSettings,
-    scale: float,
-    rng: np.random.Generator,
+    scale: NDArray[np.float64],
+    chances: _Chances,
     weight: NDArray[np.float64],
     truth_dominates: NDArray[np.bool_],
     two_modes: NDArray[np.bool_],
@@ -141,9 +218,9 @@ def _swap_limb(
     apart = np.linalg.norm(points[:, joints] - points[:, partners], axis=-1).mean(axis=1)
     near = apart < settings.swap_near_px * scale
     chance = probability + np.where(near, settings.swap_near_extra, 0.0)
-    rows = np.flatnonzero(rng.random(len(points)) < chance)
-    shared = rng.uniform(*settings.dominant_weight, len(rows))
-    dominates = rng.random(len(rows)) < shared
+    rows = np.flatnonzero(chances.random((len(points),)) < chance)
+    shared = chances.between(*settings.dominant_weight, (len(points),), rows)
+    dominates = chances.random((len(points),), rows) < shared
     for joint, partner in [
         *zip(joints, partners, strict=True),
         *zip(partners, joints, strict=True),
