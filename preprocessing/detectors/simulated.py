@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 from scipy.special import ndtr
 
 from diffpose.model.geometry.skeleton import EDGES, JOINT_NAMES, MIRROR, N_JOINTS
@@ -55,10 +55,21 @@ class SimulatedDetectorSettings(DetectorKind):
         "focal",
         description="what all px grow with: the focal length, or the person's size in the picture",
     )
-    lasting_share: float = Field(
-        0.0, ge=0, lt=1, description="share of the noise's variance that lasts from frame to frame"
+    lasting: list[tuple[float, float]] = Field(
+        [],
+        description="parts of all errors that last from frame to frame: [share of the variance, "
+        "seconds in which it fades to 1/e]; the rest is drawn anew",
     )
-    lasting_s: float = Field(0.5, gt=0, description="time in which that part fades to 1/e")
+
+    @field_validator("lasting")
+    @classmethod
+    def _shares_of_one(cls, lasting: list[tuple[float, float]]) -> list[tuple[float, float]]:
+        shares, times = [part[0] for part in lasting], [part[1] for part in lasting]
+        if lasting and (min(shares) < 0 or sum(shares) > 1 or min(times) <= 0):
+            raise ValueError(
+                f"shares must lie above 0 and add up to 1 at most, times above 0, got {lasting}"
+            )
+        return lasting
 
     def version(self) -> str:
         """Return name and version."""
@@ -66,9 +77,9 @@ class SimulatedDetectorSettings(DetectorKind):
 
 
 class _Chances:
-    """Random numbers by frame, of which a share lasts (an Ornstein-Uhlenbeck process in time).
+    """Random numbers by frame, parts of which last (Ornstein-Uhlenbeck processes in time).
 
-    Each number's own distribution is that of independent draws, whatever the share.
+    Each number's own distribution is that of independent draws, whatever lasts.
     """
 
     def __init__(
@@ -77,25 +88,27 @@ class _Chances:
         settings: SimulatedDetectorSettings,
         rng: np.random.Generator,
     ) -> None:
-        self.rng, self.share = rng, settings.lasting_share
-        self.kept = np.exp(-np.diff(timestamp_s).clip(0) / settings.lasting_s)
+        self.rng, self.lasting = rng, settings.lasting
+        self.steps_s = np.diff(timestamp_s).clip(0)
 
     def normal(self, shape: tuple[int, ...]) -> NDArray[np.float64]:
         """Return standard normal numbers, frames first."""
-        white = self.rng.normal(0, 1, shape)
-        if not self.share:
-            return white
-        lasting = self.rng.normal(0, 1, shape)
-        for i, kept in enumerate(self.kept, start=1):
-            lasting[i] = kept * lasting[i - 1] + np.sqrt(1 - kept**2) * lasting[i]
-        both: NDArray[np.float64] = np.sqrt(1 - self.share) * white + np.sqrt(self.share) * lasting
-        return both
+        fresh = self.rng.normal(0, 1, shape)
+        if not self.lasting:
+            return fresh
+        total = np.sqrt(max(1 - sum(share for share, _ in self.lasting), 0.0)) * fresh
+        for share, time_s in self.lasting:
+            part = self.rng.normal(0, 1, shape)
+            for i, kept in enumerate(np.exp(-self.steps_s / time_s), start=1):
+                part[i] = kept * part[i - 1] + np.sqrt(1 - kept**2) * part[i]
+            total += np.sqrt(share) * part
+        return np.asarray(total)
 
     def random(
         self, shape: tuple[int, ...], rows: NDArray[np.integer] | None = None
     ) -> NDArray[np.float64]:
         """Return numbers evenly between 0 and 1, of all frames or of some."""
-        if not self.share:
+        if not self.lasting:
             return self.rng.random(shape if rows is None else (len(rows), *shape[1:]))
         even: NDArray[np.float64] = ndtr(self.normal(shape))
         return even if rows is None else even[rows]
@@ -112,7 +125,7 @@ class _Chances:
 
     def lognormal(self, sigma: float, shape: tuple[int, ...]) -> NDArray[np.float64]:
         """Return factors of median 1."""
-        if not self.share:
+        if not self.lasting:
             return self.rng.lognormal(0.0, sigma, shape)
         factors: NDArray[np.float64] = np.exp(sigma * self.normal(shape))
         return factors

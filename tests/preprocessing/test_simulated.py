@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from diffpose.model.geometry.camera import look_at, project
 from diffpose.model.geometry.skeleton import JOINT_NAMES
@@ -282,7 +283,7 @@ def test_errors_last_for_a_while_and_are_as_large_as_ever() -> None:
     still = np.repeat(STANDING[None], 4000, axis=0)
     truth = see(still)
     lasting = SimulatedDetectorSettings.model_validate(
-        {**QUIET, "sigma_variation": 0.0, "lasting_share": 0.8, "lasting_s": 0.5}
+        {**QUIET, "sigma_variation": 0.0, "lasting": [[0.5, 0.5], [0.3, 2.0]]}
     )
     plain = SimulatedDetectorSettings.model_validate({**QUIET, "sigma_variation": 0.0})
 
@@ -297,7 +298,13 @@ def test_errors_last_for_a_while_and_are_as_large_as_ever() -> None:
 
     held, free = errors(lasting), errors(plain)
     assert held.std() == pytest.approx(free.std(), rel=0.05)
-    # frames are 0.1 s apart: 0.8 exp(-t / 0.5 s)
+    # frames are 0.1 s apart
     for frames in (1, 5, 10):
-        assert kept(held, frames) == pytest.approx(0.8 * np.exp(-frames / 5), abs=0.06)
+        expected = 0.5 * np.exp(-frames / 5) + 0.3 * np.exp(-frames / 20)
+        assert kept(held, frames) == pytest.approx(expected, abs=0.06)
         assert abs(kept(free, frames)) < 0.03
+
+
+def test_more_than_all_cannot_last() -> None:
+    with pytest.raises(ValidationError, match="add up to 1 at most"):
+        SimulatedDetectorSettings.model_validate({"lasting": [[0.7, 1.0], [0.4, 1.0]]})
