@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffpose.model.geometry.skeleton import N_JOINTS
-from diffpose.model.lifting.map_refinement import N_VALUES
+from diffpose.model.lifting.detected_pose import N_VALUES
 from diffpose.model.lifting.sampling import SamplingSettings
 from diffpose.model.uncertainty.covariances import (
     LEVELS,

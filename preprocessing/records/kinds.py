@@ -58,9 +58,11 @@ class DetectorKind(Settings, ABC):
 
     Attributes:
         reads: what it turns into heatmaps.
+        gives_pose: whether it also says where the joints are in space.
     """
 
     reads: ClassVar[Material]
+    gives_pose: ClassVar[bool] = False
 
     @abstractmethod
     def version(self) -> str:
