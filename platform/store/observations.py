@@ -16,4 +16,5 @@ def read_observations(
         keypoints_px=store.read("keypoints_2d", first, stop),
         modes=store.read("heatmap_modes", first, stop),
         camera=store.read("camera", first, stop),
+        time_s=store.read("timestamp_s", first, stop),
     )
