@@ -191,11 +191,13 @@ class DiffusionLifter:
         """
         device = next(self.encoder.parameters()).device
         seen = observations.detections().to(device)
-        found = [Pass(seen, encode_context(self.encoder, seen, lengths))]
+        steps = observations.steps_s(lengths)
+        found = [Pass(seen, encode_context(self.encoder, seen, lengths, steps))]
         if sampling.mirror:
             everything = torch.ones(len(seen.rays), dtype=torch.bool, device=device)
             image = seen.mirrored(everything)
-            found.append(Pass(image, encode_context(self.encoder, image, lengths), mirrored=True))
+            context = encode_context(self.encoder, image, lengths, steps)
+            found.append(Pass(image, context, mirrored=True))
         return found
 
     def _lift(

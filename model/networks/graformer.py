@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
@@ -78,6 +80,7 @@ class Graformer(nn.Module):
         self,
         rays: Tensor,
         lengths: Sequence[int] | None = None,  # noqa: ARG002 - the same call as a window's encoder
+        steps_s: NDArray[np.floating] | None = None,  # noqa: ARG002
     ) -> tuple[Tensor, Tensor]:
         """Return f_ST and the pose in mm (B, 17, 3); frames do not see each other."""
         parts = [self(part) for part in torch.split(rays, _AT_ONCE)]

@@ -31,6 +31,7 @@ class LiftJob:
         n_hypotheses: N; None: the run's own.
         refine: of sampling; None: the run's own.
         seed: of the hypotheses.
+        fps: frames per second; None: as in the training.
     """
 
     keypoints_px: NDArray[np.float64]
@@ -39,6 +40,7 @@ class LiftJob:
     n_hypotheses: int | None
     refine: Refine | None
     seed: int
+    fps: float | None = None
 
 
 @dataclass(frozen=True)
@@ -154,12 +156,15 @@ class PoseModel:
 
     def _observe(self, job: LiftJob, rows: slice = slice(None)) -> Observations:
         sigma = job.sigma_px
-        return Observations.from_keypoints(
+        seen = Observations.from_keypoints(
             job.keypoints_px[rows],
             job.camera[rows],
             sigma_px=None if sigma is None else sigma[rows],
             sigma_cells=self.sigma_cells if sigma is None else None,
         )
+        if job.fps is None:
+            return seen
+        return replace(seen, time_s=np.arange(len(job.keypoints_px))[rows] / job.fps)
 
 
 def _reason(error: Exception) -> str:

@@ -37,6 +37,14 @@ class LiftRequest(BaseModel, frozen=True, extra="forbid"):
         allow_inf_nan=False,
         description="default: 1.145 times the longer image side",
     )
+    fps: float | None = Field(
+        None,
+        gt=0,
+        le=10_000,
+        allow_inf_nan=False,
+        description="frames per second of the keypoints: encoders of windows then look at frames "
+        "as far apart in time as those they were trained on; default: of the training",
+    )
     n_hypotheses: int | None = Field(None, ge=1, le=100, description="N; default: the run's own")
     refine: Refine | None = Field(
         None,

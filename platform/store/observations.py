@@ -17,6 +17,7 @@ def read_observations(
         keypoints_px=store.read("keypoints_2d", first, stop),
         modes=store.read("heatmap_modes", first, stop),
         camera=store.read("camera", first, stop),
+        time_s=store.read("timestamp_s", first, stop),
         detected_mm=store.read(DETECTED_POSE.name, first, stop)
         if store.attributes.get("detector", {}).get("gives_pose")
         else None,
