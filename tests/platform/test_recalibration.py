@@ -88,7 +88,7 @@ def test_round_trip_and_its_absence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"format": 9}, "format 9, expected 3"),
+        ({"format": 9}, "format 9, expected 4"),
         ({"context_covariance_mm2": [[1.0]]}, "context_covariance_mm2 must be finite"),
         ({"errors_mm2": [[1.0]]}, "errors_mm2 must be finite with shape (48, 48)"),
         ({"ellipsoids": {"weight": 2}}, "floor_mm2"),
