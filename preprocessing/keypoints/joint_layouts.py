@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from diffpose.model.geometry.skeleton import JOINT_NAMES, N_JOINTS
 
-Layout = Literal["h36m_17", "coco_17", "halpe_26", "body_25", "openpose_18", "mpii_16"]
+Layout = Literal[
+    "h36m_17", "coco_17", "halpe_26", "body_25", "openpose_18", "mpii_16", "blazepose_33"
+]  # fmt: skip
 Conversion = Literal["mean", "tuned"]
 _LIMBS = (
     "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle",
@@ -52,6 +54,11 @@ NAMES: dict[Layout, tuple[str, ...]] = {
     "mpii_16": (
         "RAnkle", "RKnee", "RHip", "LHip", "LKnee", "LAnkle", "MidHip", "Thorax", "Neck",
         "HeadTop", "RWrist", "RElbow", "RShoulder", "LShoulder", "LElbow", "LWrist",
+    ),
+    "blazepose_33": (
+        "Nose", "LEyeInner", "LEye", "LEyeOuter", "REyeInner", "REye", "REyeOuter", "LEar", "REar",
+        "LMouth", "RMouth", *_pairs("Shoulder", "Elbow", "Wrist", "Pinky", "Index", "Thumb", "Hip",
+        "Knee", "Ankle", "Heel", "FootIndex"),
     ),
 }  # fmt: skip
 
@@ -92,6 +99,12 @@ _SOURCES: dict[Layout, dict[str, tuple[str, ...]]] = {
         "Thorax": ("Thorax",),
         "Nose": ("Neck", "HeadTop"),
         "Head": ("HeadTop",),
+    },
+    "blazepose_33": {
+        "Hip": _HIPS,
+        "Spine": (*_HIPS, *_SHOULDERS),
+        "Thorax": _SHOULDERS,
+        **_FACE,
     },
 }
 
@@ -160,6 +173,7 @@ def to_h36m_points(
 def layout_of(n_joints: int) -> Layout | None:
     """Return the layout that usually has so many joints, None where none does."""
     usual: dict[int, Layout] = {
-        17: "coco_17", 26: "halpe_26", 25: "body_25", 18: "openpose_18", 16: "mpii_16"
+        17: "coco_17", 26: "halpe_26", 25: "body_25", 18: "openpose_18", 16: "mpii_16",
+        33: "blazepose_33",
     }  # fmt: skip
     return usual.get(n_joints)
