@@ -32,11 +32,11 @@ from diffpose.platform.runs.model_files import answer_digests
 from diffpose.platform.store.pose_store import PoseStore
 from diffpose.platform.workflows.preprocess import print_summary
 from diffpose.preprocessing.detectors.bundled import BundledSettings
-from diffpose.preprocessing.detectors.registry import DetectorSettings
+from diffpose.preprocessing.detectors.registry import DetectorSettings, first_installed
 from diffpose.preprocessing.keypoints.recordings import KeypointSource
 from diffpose.preprocessing.pipeline import detect
 from diffpose.preprocessing.settings import PreprocessSettings
-from diffpose.preprocessing.videos.settings import PeopleSettings
+from diffpose.preprocessing.videos.settings import PeopleSettings, VideoSource
 
 
 class PredictSettings(Settings):
@@ -64,7 +64,8 @@ class PredictSettings(Settings):
     people: PeopleSettings = Field(PeopleSettings(), description="whom to follow")
     detector: DetectorSettings = Field(
         BundledSettings(),
-        description="kind=bundled, vitpose, onnx or recorded; with keypoints= recorded",
+        description="kind=blazepose (default where it is installed), bundled (default elsewhere), "
+        "vitpose, onnx or recorded; with keypoints= recorded",
     )
     calibration: str | None = Field(None, description="file of diffpose calibrate")
     n_hypotheses: int | None = Field(None, ge=1, le=1000, description="N; default: the run's own")
@@ -79,15 +80,16 @@ class PredictSettings(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _recorded_keypoints(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or values.get("keypoints") is None:
+    def _detector_that_fits(cls, values: Any) -> Any:
+        detector = values.get("detector", {}) if isinstance(values, dict) else None
+        if not isinstance(detector, dict):
             return values
-        detector = values.get("detector", {})
-        if isinstance(detector, dict):
-            given = {"kind": KeypointSource.default_detector, **detector}
-            completed = KeypointSource.completed({"uri": values["keypoints"]}, given)
-            return {**values, "detector": completed}
-        return values
+        if values.get("keypoints") is None:
+            kind = first_installed(VideoSource.default_detectors)
+            return {**values, "detector": {"kind": kind, **detector}}
+        given = {"kind": first_installed(KeypointSource.default_detectors), **detector}
+        completed = KeypointSource.completed({"uri": values["keypoints"]}, given)
+        return {**values, "detector": completed}
 
     @model_validator(mode="after")
     def _videos_or_keypoints(self) -> PredictSettings:

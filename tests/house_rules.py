@@ -44,6 +44,7 @@ ROOMS = (
     "preprocessing/detectors/interface",
     "preprocessing/keypoints",
     "preprocessing/datasets",
+    "preprocessing/detectors/blazepose",
     "preprocessing/detectors",
     "preprocessing/render/surfaces",
     "preprocessing/render/person",
