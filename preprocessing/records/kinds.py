@@ -59,20 +59,17 @@ class DetectorKind(Settings, ABC):
     Attributes:
         reads: what it turns into heatmaps.
         own_finder: who looks for people in whole frames where nobody else is named.
+        gives_pose: whether it also says where the joints are in space.
     """
 
     reads: ClassVar[Material]
     own_finder: ClassVar[Literal["bundled", "blazepose"]] = "bundled"
+    gives_pose: ClassVar[bool] = False
 
     @classmethod
     def installed(cls) -> bool:
         """Tell whether it can be the default here: all that it needs without a word is there."""
         return True
-        gives_pose: whether it also says where the joints are in space.
-    """
-
-    reads: ClassVar[Material]
-    gives_pose: ClassVar[bool] = False
 
     @abstractmethod
     def version(self) -> str:
