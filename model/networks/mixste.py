@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, model_validator
 from torch import Tensor, nn
 
+from diffpose.model.geometry.person_view import N_INPUTS, person_view
 from diffpose.model.geometry.skeleton import N_JOINTS, ROOT
 from diffpose.model.networks.graph_layers import JointAttention, check_joints
 from diffpose.model.networks.windows import dilation_of, over_windows
@@ -37,9 +38,10 @@ class MixsteConfig(BaseModel, frozen=True, extra="forbid"):
     n_heads: int = Field(8, ge=1, description="attention heads")
     mlp_ratio: float = Field(2.0, gt=0, description="hidden channels of the MLPs over width")
     drop_path: float = Field(0.1, ge=0, lt=1, description="stochastic depth while training")
-    inputs: Literal["rays", "rays_and_relative"] = Field(
+    inputs: Literal["rays", "rays_and_relative", "person"] = Field(
         "rays_and_relative",
-        description="rays: x/z, y/z alone, as MixSTE; rays_and_relative: those about the root too",
+        description="rays: x/z, y/z alone, as MixSTE; rays_and_relative: those about the root too; "
+        "person: as a camera has them that looks straight at the person, with the person's size",
     )
     hop: int | None = Field(
         None, ge=1, description="frames from window to window when answering; default: half of one"
@@ -102,7 +104,8 @@ class Mixste(nn.Module):
         super().__init__()
         self.config = config
         width = config.width
-        self.entry = nn.Linear(2 if config.inputs == "rays" else 4, width)
+        n_inputs = {"rays": 2, "rays_and_relative": 4, "person": N_INPUTS}[config.inputs]
+        self.entry = nn.Linear(n_inputs, width)
         told = config.time_step == "told"
         self.step_entry = nn.Linear(1, width, bias=False) if told else None
         self.joint_places = nn.Parameter(torch.zeros(1, N_JOINTS, width))
@@ -142,9 +145,12 @@ class Mixste(nn.Module):
             ValueError: another number of joints, or of frames than the window's.
         """
         check_joints(rays, "rays")
-        features = self.features(self._inputs(rays), step_s)
+        view = person_view(rays) if self.config.inputs == "person" else None
+        inputs = self._inputs(rays) if view is None else view.inputs(ROOT)
+        features = self.features(inputs, step_s)
         pose = self.exit(self.exit_norm(features))
-        return features, pose - pose[:, :, ROOT : ROOT + 1]
+        pose = pose - pose[:, :, ROOT : ROOT + 1]
+        return features, pose if view is None else view.to_camera(pose)
 
     def features(self, inputs: Tensor, step_s: Tensor | None = None) -> Tensor:
         """Run all blocks on inputs (B, T, 17, channels), steps (B,); f_ST (B, T, 17, width)."""

@@ -55,15 +55,17 @@ class SimulatedDetectorSettings(DetectorKind):
         "focal",
         description="what all px grow with: the focal length, or the person's size in the picture",
     )
-    lasting: list[tuple[float, float]] = Field(
-        [],
+    lasting: tuple[tuple[float, float], ...] = Field(
+        (),
         description="parts of all errors that last from frame to frame: [share of the variance, "
         "seconds in which it fades to 1/e]; the rest is drawn anew",
     )
 
     @field_validator("lasting")
     @classmethod
-    def _shares_of_one(cls, lasting: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    def _shares_of_one(
+        cls, lasting: tuple[tuple[float, float], ...]
+    ) -> tuple[tuple[float, float], ...]:
         shares, times = [part[0] for part in lasting], [part[1] for part in lasting]
         if lasting and (min(shares) < 0 or sum(shares) > 1 or min(times) <= 0):
             raise ValueError(
