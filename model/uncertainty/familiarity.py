@@ -25,7 +25,7 @@ from diffpose.model.uncertainty.covariances import MOVING, Array
 
 N_VALUES = 3 * len(MOVING)
 # Of V, whose trace is some 16: directions in which training poses hardly differ are no evidence.
-_RIDGE = 1e-3
+_RIDGE = 3e-4
 # The error of a pose in the middle of all is not 0, and far ones are not infinitely unknown.
 _GROWTH = (0.5, 3.0)
 
