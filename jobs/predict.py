@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from diffpose.model.lifting.sampling import Refine
+from diffpose.model.lifting.sampling import Refine, Smooth
 from diffpose.platform.base import command_line
 from diffpose.platform.base.config import Settings, validate
 from diffpose.platform.base.errors import SourceError
@@ -73,6 +73,11 @@ class PredictSettings(Settings):
         description="none, frame or clip: move the poses to where heatmaps and bone lengths want "
         "them; clip: a person's bones have one length throughout; default: the run's own",
     )
+    smooth: Smooth | None = Field(
+        None,
+        description="none, clip or causal: smooth the poses over time by their covariances; clip: "
+        "by all frames of a person, causal: by those before; default: the run's own",
+    )
     detector_gpus: float = Field(0.0, ge=0, description="GPUs of each detecting process")
     seed: int = Field(0, ge=0, description="of the hypotheses")
     workers: int | None = Field(None, ge=1, description="tasks at once; default: all CPUs")
@@ -101,7 +106,11 @@ class PredictSettings(Settings):
 def predict(settings: PredictSettings) -> int:
     """Detect, lift, write; returns the exit status."""
     run, out = absolute(settings.run), absolute(settings.out)
-    asked = {"n_hypotheses": settings.n_hypotheses, "refine": settings.refine}
+    asked = {
+        "n_hypotheses": settings.n_hypotheses,
+        "refine": settings.refine,
+        "smooth": settings.smooth,
+    }
     overrides = {name: value for name, value in asked.items() if value is not None}
     # says what is wrong before any video is decoded
     _, sampling = load_to_sample(run, overrides)
