@@ -5,8 +5,9 @@ python benchmarks/motion_density.py motion=FOLDER_OF_BVH
 python benchmarks/motion_density.py motion=FOLDER_OF_BVH run=RUN_DIR store=STORE_URI
 
 Prints q per joint (mm^2/s^3, left as right) from second differences of root-relative positions, for
-MOTION_DENSITY; with run= and store= (known poses at many frames per second) also WHITE_SHARE and
-ERROR_TIME_S, from how alike the run's errors are in neighbouring frames.
+MOTION_DENSITY (the upper quartile over motions); with run= and store= (known poses at many frames
+per second) also WHITE_SHARE and ERROR_TIME_S, from how alike the run's errors are in neighbouring
+frames.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ from diffpose.preprocessing.mocap.source import SUFFIX, MocapSource, read_motion
 
 Array = NDArray[np.float64]
 _LAGS = 30
+# Of motions: the lively ones should not be cut, and some files jump.
+QUANTILE = 0.75
 
 
 class DensitySettings(Settings):
@@ -86,17 +89,17 @@ def fitted_likeness(correlation: Array, step_s: float) -> tuple[float, float]:
 def motion_densities(settings: DensitySettings) -> list[str]:
     """Return the lines about motion."""
     source = MocapSource(uri=settings.motion, poses_per_second=settings.rate)
-    total, frames = np.zeros(len(JOINT_NAMES)), 0
+    logarithms, frames = [], 0
     names = sorted(find_files(source.uri, SUFFIX))
     for name in names:
         motion = read_motion(source, name)
         if len(motion.positions_m) < 3:
             continue
         relative = 1000.0 * (motion.positions_m - motion.positions_m[:, ROOT : ROOT + 1])
-        n = len(relative) - 2
-        total += n * density_of(relative, 1 / motion.fps)
-        frames += n
-    q = left_as_right(total / frames)
+        # a joint that stood still in a whole motion is a fault of the file
+        logarithms.append(np.log(left_as_right(density_of(relative, 1 / motion.fps)).clip(1.0)))
+        frames += len(relative)
+    q = np.exp(np.quantile(logarithms, QUANTILE, axis=0))
     lines = [f"q of {len(names)} motions, {frames} frames at {settings.rate:g}/s, mm^2/s^3:", ""]
     return lines + table(
         ("joint", "q"), [(JOINT_NAMES[j], f"{q[j]:.3g}") for j in range(len(q)) if j != ROOT]

@@ -1,16 +1,16 @@
 """Poses smoothed over time, by what is known of their errors and of how people move.
 
-Per joint a Kalman filter (Kalman, J. Basic Eng. 82, 1960) and a Rauch-Tung-Striebel smoother in its
-form without matrix inversions (Bierman, Factorization Methods for Discrete Sequential Estimation,
-1977, ch. X; "modified Bryson-Frazier") over the state (p, v, u), each of three coordinates:
+Per joint a Kalman filter (Kalman, J. Basic Eng. 82, 1960) and a smoother (Rauch, Tung & Striebel,
+AIAA J. 3, 1965) over the state (p, v, b), each of three coordinates:
 
-    dp = v dt,   dv = dw with spectral density q,        constant velocity, white acceleration
-    u  = exp(-dt / tau) u + e,   cov u = I               what the model errs by, slowly
-    z  = p + sqrt(1 - a) L u + sqrt(a) L n,  cov n = I,  L L^T = C, the covariance predicted of z
+    dp = v dt,   dv = dw with spectral density q          constant velocity, white acceleration
+    b  = exp(-dt / tau) b + e,   cov b = (1 - a) C        what the model errs by, slowly
+    z  = p + b + n,              cov n = a C              C: the covariance predicted of z
 
 A model errs alike in neighbouring frames (the same depth is misread). White errors of covariance C
 would have the mean of n frames be sqrt(n) times as sure, which it is not: a, the white share, and
-tau, how long the rest lasts, are of a run's errors on known motion. q is of real motion.
+tau, how long the rest lasts, are of a run's errors on known motion. q is of real motion. b follows
+C slowly: C is told by a few hypotheses, and were b to jump with it, its jumps would tell what b is.
 
 Axis legend: T frames, J joints. mm, s, root-relative, camera frame.
 """
@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from diffpose.model.geometry.constant_bones import with_constant_bones
+from diffpose.model.geometry.constant_bones import with_bone_lengths
 from diffpose.model.geometry.skeleton import JOINT_NAMES, MIRROR, N_JOINTS
 from diffpose.model.lifting.map_refinement import bone_lengths
 from diffpose.model.lifting.prediction import Lifted
@@ -34,24 +34,25 @@ from diffpose.model.uncertainty.transport import matched, shrinking
 Array = NDArray[np.float64]
 
 # q in mm^2/s^3 per joint, left as right: what second differences of 38 motions of the CMU library
-# say at 30 Hz. `python benchmarks/motion_density.py motion=FOLDER` prints them.
+# say at 30 Hz, the upper quartile over motions (lively ones should not be cut; some files jump).
+# `python benchmarks/motion_density.py motion=FOLDER` prints them.
 MOTION_DENSITY: dict[str, float] = {
-    "RHip": 5.2e05,
-    "RKnee": 1.3e07,
-    "RFoot": 4.4e07,
-    "LHip": 5.2e05,
-    "LKnee": 1.3e07,
-    "LFoot": 4.4e07,
-    "Spine": 3e06,
-    "Thorax": 1.1e07,
-    "Nose": 1.7e07,
-    "Head": 2.5e07,
-    "LShoulder": 1.1e07,
-    "LElbow": 1.2e07,
-    "LWrist": 1.55e07,
-    "RShoulder": 1.1e07,
-    "RElbow": 1.2e07,
-    "RWrist": 1.55e07,
+    "RHip": 1.6e5,
+    "RKnee": 4.2e6,
+    "RFoot": 8.1e6,
+    "LHip": 1.6e5,
+    "LKnee": 4.2e6,
+    "LFoot": 8.1e6,
+    "Spine": 3.1e5,
+    "Thorax": 5e5,
+    "Nose": 5.5e5,
+    "Head": 5.8e5,
+    "LShoulder": 7.2e5,
+    "LElbow": 1.5e6,
+    "LWrist": 2.5e6,
+    "RShoulder": 7.2e5,
+    "RElbow": 1.5e6,
+    "RWrist": 2.5e6,
 }
 # a and tau: of the errors of a run on frames of motion capture; the same command with run= and
 # store= prints them.
@@ -116,10 +117,13 @@ def smooth(
     for part in _sequences(lengths, times):
         stop = first + part
         apart = np.diff(times[first:stop], prepend=times[first])
+        near = int(np.searchsorted(np.cumsum(apart), error_time_s))
         for j in MOVING:
+            own = spread[first:stop, j] + _LEAST_MM2 * np.eye(3)
+            begin = own[0] if causal else own[: max(near, 1)].mean(axis=0)
             found[first:stop, j], sure[first:stop, j] = smoothed_track(
-                np.ascontiguousarray(poses[first:stop, j]), _roots(spread[first:stop, j]), apart,
-                q[j], white_share, error_time_s, causal,
+                np.ascontiguousarray(poses[first:stop, j]), own, apart,
+                q[j], white_share, error_time_s, begin, causal,
             )  # fmt: skip
         first = stop
     return found, sure
@@ -135,11 +139,6 @@ def _sequences(lengths: Sequence[int], times: Array) -> Sequence[int]:
                 "frames per second (fps=), or leave smooth out."
             )
     return lengths
-
-
-def _roots(covariance: Array) -> Array:
-    """Return L, lower, with L L^T = C: a joint that was never wrong still errs by 1 mm."""
-    return np.linalg.cholesky(covariance + _LEAST_MM2 * np.eye(3))
 
 
 def left_as_right(density: Array) -> Array:
@@ -185,7 +184,7 @@ def smoothed_as_asked(
     pose, after = smooth(lifted.pose_mm, before, time_s, causal=causal, lengths=whole)
     if not causal:  # a stream does not know yet how long they are on the whole
         wanted = bone_lengths(np.asarray(lifted.pose_mm, dtype=np.float64), whole)
-        pose = with_constant_bones(pose, after, wanted)
+        pose = with_bone_lengths(pose, wanted)
     ratio = shrinking(before, after)
     return lifted.smoothed(pose, matched(lifted.hypotheses_mm, lifted.pose_mm, pose, ratio))
 

@@ -1,9 +1,10 @@
 """One joint's places, filtered and smoothed over time: the compiled kernel of lifting/smoothing.py.
 
-State (p, v, u), each of three coordinates: place, speed, and what the measurements err by slowly;
-dp = v dt, dv of spectral density q, u of unit covariance and correlation exp(-dt / tau), measured
-z = p + sqrt(1 - a) L u + sqrt(a) L n. Backward pass without matrix inversions (Bierman,
-Factorization Methods for Discrete Sequential Estimation, 1977, ch. X).
+State (p, v, b), each of three coordinates: place, speed, and what the measurements err by slowly.
+dp = v dt with dv of spectral density q; b keeps exp(-dt / tau) of itself and gains variance, so
+that on the whole it has the share 1 - a of the covariance C; measured z = p + b + n, cov n = a C.
+Backward pass without inversions of the state's covariance (Bierman, Factorization Methods for
+Discrete Sequential Estimation, 1977, ch. X).
 """
 
 from __future__ import annotations
@@ -22,23 +23,28 @@ _PLACE_MM2, _SPEED_MM2_S2 = 1e8, 1e7
 @compiled
 def _filter(
     places: Array,
-    roots: Array,
+    covariances: Array,
     apart: Array,
     q: float,
     white: float,
     tau: float,
+    first: Array,
     means: Array,
     spreads: Array,
     gains: Array,
     errors: Array,
     inverses: Array,
-    measures: Array,
     moves: Array,
 ) -> None:
     """Filter forwards; fills the arrays that come last, what the way back needs."""
     mean, spread = np.zeros(9), np.zeros((9, 9))
     for i in range(3):
-        spread[i, i], spread[3 + i, 3 + i], spread[6 + i, 6 + i] = _PLACE_MM2, _SPEED_MM2_S2, 1.0
+        spread[i, i], spread[3 + i, 3 + i] = _PLACE_MM2, _SPEED_MM2_S2
+    spread[6:, 6:] = (1.0 - white) * first
+    measure = np.zeros((3, 9))
+    for i in range(3):
+        measure[i, i] = measure[i, 6 + i] = 1.0
+    back = np.ascontiguousarray(measure.T)
     for t in range(len(places)):
         dt = apart[t]
         kept = np.exp(-dt / tau)
@@ -54,14 +60,11 @@ def _filter(
             spread[i, 3 + i] += q * dt**2 / 2
             spread[3 + i, i] += q * dt**2 / 2
             spread[3 + i, 3 + i] += q * dt
-            spread[6 + i, 6 + i] += 1.0 - kept * kept
+        spread[6:, 6:] += (1.0 - kept * kept) * (1.0 - white) * covariances[t]
         z = places[t]
         if np.isfinite(z).all():
-            measure = measures[t]
-            measure[:, :3] = np.eye(3)
-            measure[:, 6:] = np.sqrt(1.0 - white) * roots[t]
-            noise = white * np.dot(roots[t], np.ascontiguousarray(roots[t].T))
-            turned = np.dot(spread, np.ascontiguousarray(measure.T))
+            noise = white * covariances[t]
+            turned = np.dot(spread, back)
             inverse = np.linalg.inv(np.dot(measure, turned) + noise)
             gain = np.dot(turned, inverse)
             error = z - np.dot(measure, mean)
@@ -76,15 +79,23 @@ def _filter(
 
 @compiled
 def smoothed_track(
-    places: Array, roots: Array, apart: Array, q: float, white: float, tau: float, causal: bool
+    places: Array,
+    covariances: Array,
+    apart: Array,
+    q: float,
+    white: float,
+    tau: float,
+    first: Array,
+    causal: bool,
 ) -> tuple[Array, Array]:
     """Filter and, unless ``causal``, smooth one joint.
 
     Args:
         places: (T, 3), z; frames with NaN are not measured.
-        roots: (T, 3, 3), L.
+        covariances: (T, 3, 3), C.
         apart: (T,), time since the frame before; 0 for the first.
-        q, white, tau: density, a, and how long u lasts.
+        q, white, tau: density, a, and how long b lasts.
+        first: (3, 3), C of what b begins with.
         causal: each frame by those before it.
 
     Returns:
@@ -93,11 +104,15 @@ def smoothed_track(
     n = len(places)
     means, spreads = np.zeros((n, 9)), np.zeros((n, 9, 9))
     gains, errors = np.zeros((n, 9, 3)), np.zeros((n, 3))
-    inverses, measures, moves = np.zeros((n, 3, 3)), np.zeros((n, 3, 9)), np.zeros((n, 9, 9))
+    inverses, moves = np.zeros((n, 3, 3)), np.zeros((n, 9, 9))
     _filter(
-        places, roots, apart, q, white, tau,
-        means, spreads, gains, errors, inverses, measures, moves,
+        places, covariances, apart, q, white, tau, first,
+        means, spreads, gains, errors, inverses, moves,
     )  # fmt: skip
+    measure = np.zeros((3, 9))
+    for i in range(3):
+        measure[i, i] = measure[i, 6 + i] = 1.0
+    back = np.ascontiguousarray(measure.T)
     found, sure = np.zeros((n, 3)), np.zeros((n, 3, 3))
     pull, hold = np.zeros(9), np.zeros((9, 9))
     for t in range(n - 1, -1, -1):
@@ -107,12 +122,11 @@ def smoothed_track(
         if causal:
             continue
         if np.isfinite(places[t]).all():
-            back = np.ascontiguousarray(measures[t].T)
-            left = np.eye(9) - np.dot(gains[t], measures[t])
+            left = np.eye(9) - np.dot(gains[t], measure)
             turned = np.ascontiguousarray(left.T)
             pull = np.dot(turned, pull) - np.dot(back, np.dot(inverses[t], errors[t]))
             hold = np.dot(np.dot(turned, hold), left)
-            hold += np.dot(np.dot(back, inverses[t]), measures[t])
+            hold += np.dot(np.dot(back, inverses[t]), measure)
         turned = np.ascontiguousarray(moves[t].T)
         pull = np.dot(turned, pull)
         hold = np.dot(np.dot(turned, hold), moves[t])
