@@ -78,6 +78,13 @@ class PredictSettings(Settings):
         description="none, clip or causal: smooth the poses over time by their covariances; clip: "
         "by all frames of a person, causal: by those before; default: the run's own",
     )
+    height_m: float | None = Field(
+        None,
+        ge=0.5,
+        le=2.7,
+        description="standing height of the person (of every person of this call): poses and "
+        "places are scaled to it; default: as tall as they look to the model",
+    )
     detector_gpus: float = Field(0.0, ge=0, description="GPUs of each detecting process")
     seed: int = Field(0, ge=0, description="of the hypotheses")
     workers: int | None = Field(None, ge=1, description="tasks at once; default: all CPUs")
@@ -142,6 +149,8 @@ def predict(settings: PredictSettings) -> int:
         about: dict[str, Any] = {
             "run": answer_digests(run), "sampling": sampling.model_dump(), "seed": settings.seed,
         }  # fmt: skip
+        if settings.height_m is not None:
+            about["height_m"] = settings.height_m
         left: list[LiftPerson] = []
         for person, file in zip(people, file_names(people), strict=True):
             # clips that failed before may be there now
@@ -150,7 +159,9 @@ def predict(settings: PredictSettings) -> int:
             if not _answered(join(out, f"{file}.json"), question):
                 left.append(LiftPerson(person, file, question))
         progress = Progress("lift", len(people), "people", already=len(people) - len(left))
-        stage = make_predict_fn(store.uri, run, overrides, settings.seed, out)
+        stage = make_predict_fn(
+            store.uri, run, overrides, settings.seed, out, height_m=settings.height_m
+        )
         for done in run_stages(left, [stage], settings.workers):
             progress.advance(1)
             print(f"  {out}/{done.file}.json: {done.frames} frames")
