@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from diffpose.model.lifting.sampling import Refine
+from diffpose.model.lifting.sampling import Refine, Smooth
 from diffpose.platform.base import command_line
 from diffpose.platform.base.config import Settings, validate
 from diffpose.platform.base.errors import SourceError
@@ -74,6 +74,18 @@ class PredictSettings(Settings):
         description="none, frame or clip: move the poses to where heatmaps and bone lengths want "
         "them; clip: a person's bones have one length throughout; default: the run's own",
     )
+    smooth: Smooth | None = Field(
+        None,
+        description="none, clip or causal: smooth the poses over time by their covariances; clip: "
+        "by all frames of a person, causal: by those before; default: the run's own",
+    )
+    height_m: float | None = Field(
+        None,
+        ge=0.5,
+        le=2.7,
+        description="standing height of the person (of every person of this call): poses and "
+        "places are scaled to it; default: as tall as they look to the model",
+    )
     detector_gpus: float = Field(0.0, ge=0, description="GPUs of each detecting process")
     seed: int = Field(0, ge=0, description="of the hypotheses")
     workers: int | None = Field(None, ge=1, description="tasks at once; default: all CPUs")
@@ -103,7 +115,11 @@ class PredictSettings(Settings):
 def predict(settings: PredictSettings) -> int:
     """Detect, lift, write; returns the exit status."""
     run, out = absolute(settings.run), absolute(settings.out)
-    asked = {"n_hypotheses": settings.n_hypotheses, "refine": settings.refine}
+    asked = {
+        "n_hypotheses": settings.n_hypotheses,
+        "refine": settings.refine,
+        "smooth": settings.smooth,
+    }
     overrides = {name: value for name, value in asked.items() if value is not None}
     # says what is wrong before any video is decoded
     _, sampling = load_to_sample(run, overrides)
@@ -135,6 +151,8 @@ def predict(settings: PredictSettings) -> int:
         about: dict[str, Any] = {
             "run": answer_digests(run), "sampling": sampling.model_dump(), "seed": settings.seed,
         }  # fmt: skip
+        if settings.height_m is not None:
+            about["height_m"] = settings.height_m
         left: list[LiftPerson] = []
         for person, file in zip(people, file_names(people), strict=True):
             # clips that failed before may be there now
@@ -143,7 +161,9 @@ def predict(settings: PredictSettings) -> int:
             if not _answered(join(out, f"{file}.json"), question):
                 left.append(LiftPerson(person, file, question))
         progress = Progress("lift", len(people), "people", already=len(people) - len(left))
-        stage = make_predict_fn(store.uri, run, overrides, settings.seed, out)
+        stage = make_predict_fn(
+            store.uri, run, overrides, settings.seed, out, height_m=settings.height_m
+        )
         for done in run_stages(left, [stage], settings.workers):
             progress.advance(1)
             print(f"  {out}/{done.file}.json: {done.frames} frames")

@@ -58,11 +58,13 @@ def recalibrate(
     Returns:
         Whether there is one now: too few poses fit none.
     """
-    sampling = SamplingSettings.model_validate(load_run(run).config["sampling"])
+    # what is fitted is fitted before smoothing, which starts from it
+    own = SamplingSettings.model_validate(load_run(run).config["sampling"])
+    sampling = own.model_copy(update={"smooth": "none"})
     found = load_recalibration(run)
     if found is not None and found.sampling == sampling and not again:
         return True
-    free = {"refine": "none"}
+    free = {"refine": "none", "smooth": "none"}
     evaluation = evaluate_runs(store, {_RUN: run}, split, free, seed, None, most_poses=MOST_POSES)
     if len(evaluation.rows) < MIN_POSES:
         print(

@@ -32,7 +32,7 @@ from diffpose.platform.base.storage import exists, join, read_json, write_json
 FORMAT = 4
 FILE = "uncertainty.json"
 # What changes the spread of hypotheses, besides their number.
-_SPREAD = ("temperature", "start", "centred", "held_mean", "refine", "mirror", "root")
+_SPREAD = ("temperature", "start", "centred", "held_mean", "refine", "smooth", "mirror", "root")
 _AGAIN = "diffpose recalibrate run=RUN store=STORE fits one."
 
 

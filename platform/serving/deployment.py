@@ -96,6 +96,7 @@ class PoseApi:
             n_hypotheses=request.n_hypotheses,
             refine=request.refine,
             seed=request.seed,
+            smooth=request.smooth,
         )
         result: LiftResult | LiftError = await self.lifter.lift.remote(job)
         if isinstance(result, LiftError):

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from diffpose.model.lifting.lifter import row_seeds
 from diffpose.model.lifting.long_sequence import lift_in_parts
 from diffpose.model.lifting.prediction import Lifted
-from diffpose.model.lifting.sampling import Refine, SamplingSettings
+from diffpose.model.lifting.sampling import Refine, SamplingSettings, Smooth
 from diffpose.model.observations.initial_distribution import Observations
 from diffpose.platform.runs.load import load_run
 from diffpose.platform.runs.uncertainty_file import Predicted, predict_uncertainty
@@ -32,6 +32,7 @@ class LiftJob:
         refine: of sampling; None: the run's own.
         seed: of the hypotheses.
         fps: frames per second; None: as in the training.
+        smooth: of sampling; None: the run's own.
     """
 
     keypoints_px: NDArray[np.float64]
@@ -41,6 +42,7 @@ class LiftJob:
     refine: Refine | None
     seed: int
     fps: float | None = None
+    smooth: Smooth | None = None
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,10 @@ class PoseModel:
     def _batches(self, jobs: list[LiftJob]) -> list[list[int]]:
         """Put jobs of the same sampling together, up to _FRAMES_AT_ONCE frames."""
         batches: list[list[int]] = []
-        open_: dict[tuple[int | None, Refine | None], tuple[list[int], int]] = {}
+        open_: dict[tuple[int | None, Refine | None, Smooth | None], tuple[list[int], int]] = {}
         for i, job in enumerate(jobs):
-            kind, frames = (job.n_hypotheses, job.refine), len(job.keypoints_px)
+            kind = job.n_hypotheses, job.refine, job.smooth
+            frames = len(job.keypoints_px)
             members, n = open_.get(kind, ([], 0))
             if not members or n + frames > _FRAMES_AT_ONCE:
                 members, n = [], 0
@@ -115,7 +118,11 @@ class PoseModel:
         return batches
 
     def _sampling(self, job: LiftJob) -> SamplingSettings:
-        asked = {"n_hypotheses": job.n_hypotheses, "refine": job.refine}
+        asked = {
+            "n_hypotheses": job.n_hypotheses,
+            "refine": job.refine,
+            "smooth": job.smooth,
+        }
         given = {name: value for name, value in asked.items() if value is not None}
         return SamplingSettings.model_validate({**self.sampling.model_dump(), **given})
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from diffpose.model.geometry.camera import assumed_intrinsics_px
 from diffpose.model.geometry.skeleton import JOINT_NAMES, N_JOINTS
-from diffpose.model.lifting.sampling import Refine
+from diffpose.model.lifting.sampling import Refine, Smooth
 
 MAX_FRAMES = 5000
 MAX_PX = 1e6
@@ -50,6 +50,11 @@ class LiftRequest(BaseModel, frozen=True, extra="forbid"):
         None,
         description="move the answer to where keypoints and bone lengths want it; frame: left and "
         "right are as long; clip: and the same in all frames; default: the run's own",
+    )
+    smooth: Smooth | None = Field(
+        None,
+        description="smooth the poses over time by their covariances, for which fps must be known; "
+        "clip: by all frames, causal: by those before; default: the run's own",
     )
     include_covariance: bool = Field(
         True, description="return the covariance of each joint's error, 153 numbers per frame"

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from rich.console import Console
 from rich.table import Table
 
-from diffpose.model.lifting.sampling import Refine
+from diffpose.model.lifting.sampling import Refine, Smooth
 from diffpose.platform.base.config import Settings, to_yaml
 from diffpose.platform.base.errors import ConfigError
 from diffpose.platform.base.storage import (
@@ -52,6 +52,11 @@ class EvaluateSettings(Settings):
         description="none, frame or clip: move the poses to where heatmaps and bone lengths want "
         "them; default: the run's own",
     )
+    smooth: Smooth | None = Field(
+        None,
+        description="none, clip or causal: smooth the poses over time by their covariances; "
+        "default: the run's own",
+    )
     root: Literal["subtracted", "predicted"] | None = Field(
         None,
         description="predicted: the error of the networks' own root counts; default: the run's own",
@@ -92,6 +97,7 @@ def evaluate(settings: EvaluateSettings) -> None:
             ("n_hypotheses", settings.n_hypotheses),
             ("temperature", settings.temperature),
             ("refine", settings.refine),
+            ("smooth", settings.smooth),
             ("root", settings.root),
         )
         if value is not None
@@ -153,6 +159,7 @@ def describe(
         "seed": settings.seed,
         "n_hypotheses": settings.n_hypotheses or "the run's own",
         "refine": settings.refine or "the run's own",
+        "smooth": settings.smooth or "the run's own",
     }
 
 
