@@ -28,6 +28,7 @@ ROOMS = (
     "model/diffusion",
     "model/networks",
     "model/mixture_fitting",
+    "model/refinement",
     "model/lifting",
     "model/released",
     # the ground floor of platform/: what every job stands on

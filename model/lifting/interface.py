@@ -10,17 +10,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffpose.model.lifting.map_refinement import refine
 from diffpose.model.lifting.prediction import Lifted
 from diffpose.model.lifting.sampling import SamplingSettings
 from diffpose.model.lifting.smoothing import smoothed_as_asked
 from diffpose.model.networks.context import Context
 from diffpose.model.observations.detections import Detections
 from diffpose.model.observations.initial_distribution import Observations
+from diffpose.model.refinement.detected_pose import surer_by
+from diffpose.model.refinement.map_refinement import refine
 from diffpose.model.uncertainty.covariances import Ellipsoids
 
 # Activations of more leave a processor's cache; with many hypotheses they would fill the memory.
 FRAMES_PER_PASS = 128
+from diffpose.model.uncertainty.transport import matched
 
 
 @dataclass(frozen=True)
@@ -156,10 +158,15 @@ def _refined(
             "recalibration holds (diffpose train fits it after the denoiser). Take refine=none."
         )
     whole = lengths if lengths is not None else [len(lifted.pose_mm)]
+    detections = detections.to(torch.device("cpu"))
+    if detections.detected_mm is not None:
+        ratio = surer_by(errors_mm2, detections.detected_mm.numpy())
+        same = lifted.pose_mm
+        lifted = lifted.smoothed(same, matched(lifted.hypotheses_mm, same, same, ratio))
     pose_mm, root_mm = refine(
         lifted.pose_mm,
         lifted.root_mm,
-        detections.to(torch.device("cpu")),
+        detections,
         errors_mm2,
         whole if sampling.refine == "clip" else None,
     )

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from diffpose.model.geometry.constant_bones import with_bone_lengths
 from diffpose.model.geometry.skeleton import JOINT_NAMES, MIRROR, N_JOINTS
-from diffpose.model.lifting.map_refinement import bone_lengths
 from diffpose.model.lifting.prediction import Lifted
 from diffpose.model.lifting.sampling import SamplingSettings
+from diffpose.model.refinement.map_refinement import bone_lengths
 from diffpose.model.uncertainty.covariances import MOVING, Ellipsoids, sample_covariance
 from diffpose.model.uncertainty.kalman import smoothed_track
 from diffpose.model.uncertainty.transport import matched, shrinking

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffpose.model.lifting.map_refinement import refine, second_moment
 from diffpose.model.lifting.sampling import SamplingSettings
 from diffpose.model.metrics.pose_errors import mpjpe
 from diffpose.model.observations.initial_distribution import Observations
+from diffpose.model.refinement.map_refinement import refine, second_moment
 from diffpose.model.uncertainty.covariances import (
     LEVELS,
     Array,

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffpose.model.geometry.skeleton import N_JOINTS
-from diffpose.model.lifting.detected_pose import N_VALUES
 from diffpose.model.lifting.sampling import SamplingSettings
+from diffpose.model.refinement.detected_pose import N_VALUES
 from diffpose.model.uncertainty.covariances import (
     LEVELS,
     Array,

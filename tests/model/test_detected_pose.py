@@ -7,9 +7,14 @@ import torch
 
 from diffpose.model.geometry.camera import project, rotation_to
 from diffpose.model.geometry.skeleton import N_JOINTS
-from diffpose.model.lifting.detected_pose import N_VALUES, DetectedPoseErrors, combined_prior
-from diffpose.model.lifting.map_refinement import refine
 from diffpose.model.observations.detections import Detections
+from diffpose.model.refinement.detected_pose import (
+    N_VALUES,
+    DetectedPoseErrors,
+    combined_prior,
+    surer_by,
+)
+from diffpose.model.refinement.map_refinement import refine
 from diffpose.model.uncertainty.covariances import MOVING
 
 
@@ -116,3 +121,19 @@ def test_the_optical_axis_is_turned_onto_the_ray_by_the_smallest_angle() -> None
     angle = np.arccos((np.trace(turns, axis1=1, axis2=2) - 1) / 2)
     np.testing.assert_allclose(np.cos(angle), directions[:, 2], atol=1e-12)
     np.testing.assert_array_equal(rotation_to(np.zeros(2)), np.eye(3))
+
+
+def test_hypotheses_come_as_near_as_is_known_then() -> None:
+    detected = poses(3)
+    detected[2] = np.nan
+    root = np.random.default_rng(5).normal(0, 30, (N_VALUES, N_VALUES))
+    moment = root @ root.T / N_VALUES + 50.0**2 * np.eye(N_VALUES)
+    ratio = surer_by(moment, detected)
+    np.testing.assert_array_equal(ratio[2], np.tile(np.eye(3), (N_JOINTS, 1, 1)))
+    np.testing.assert_array_equal(ratio[:, 0], np.tile(np.eye(3), (3, 1, 1)))
+    after = np.linalg.inv(np.linalg.inv(moment) + DetectedPoseErrors().precision(detected[:1]))[0]
+    for k, joint in enumerate(MOVING):
+        block = slice(3 * k, 3 * k + 3)
+        turned = ratio[0, joint] @ (moment[block, block] + np.eye(3)) @ ratio[0, joint].T
+        np.testing.assert_allclose(turned, after[block, block] + np.eye(3), rtol=1e-6)
+        assert np.linalg.det(ratio[0, joint]) < 0.9

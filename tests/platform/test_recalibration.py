@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from diffpose.model.lifting.map_refinement import N_VALUES
 from diffpose.model.lifting.sampling import SamplingSettings
+from diffpose.model.refinement.map_refinement import N_VALUES
 from diffpose.model.uncertainty.covariances import (
     Ellipsoids,
     radius,

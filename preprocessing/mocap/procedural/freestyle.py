@@ -1,8 +1,8 @@
 """Whatever people do with their bodies: postures at random within joint limits, joined smoothly.
 
 Not actions with a name, which a demonstration shows, but what a network that shall know people has
-to have seen: one-legged, crouched, kneeling, lunging, leaning and twisted, arms anywhere. The limits
-are those of procedural.body (REST), within the ranges of Kapandji, The Physiology of the Joints.
+to have seen: one-legged, crouched, kneeling, lunging, leaning and twisted, arms anywhere. The
+limits are those of procedural.body (REST), within Kapandji's, The Physiology of the Joints.
 """
 
 from __future__ import annotations
@@ -124,41 +124,60 @@ def _on_one_leg(rng: np.random.Generator) -> Posture:
     return _both(rng, carrying, other)
 
 
+def _standing(rng: np.random.Generator) -> Posture:
+    return np.concatenate([_support(rng), _support(rng)])
+
+
+def _crouched(rng: np.random.Generator) -> Posture:
+    """From hardly to deep, feet apart or not."""
+    depth, apart = rng.uniform(15, 103), rng.uniform(0, 40)
+    pair = [
+        _leg(depth + rng.normal(0, 6), 1.3 * depth + rng.normal(0, 8), apart + rng.normal(0, 4),
+             rng.uniform(0, 35))
+        for _ in SIDES
+    ]  # fmt: skip
+    return np.concatenate(pair)
+
+
+def _stepping(rng: np.random.Generator) -> Posture:
+    """A step or a lunge."""
+    front = _leg(rng.uniform(20, 90), rng.uniform(5, 100), rng.uniform(-5, 30), rng.uniform(-5, 30))
+    rear = _leg(-rng.uniform(0, 33), rng.uniform(0, 80), rng.uniform(-5, 25), rng.uniform(-5, 35),
+                rng.uniform(-25, 0))  # fmt: skip
+    return _both(rng, front, rear)
+
+
+def _kneeling(rng: np.random.Generator) -> Posture:
+    """On one knee or both."""
+    down = _leg(rng.uniform(-15, 30), rng.uniform(85, 130), rng.uniform(-5, 15),
+                rng.uniform(-5, 15), -25.0)  # fmt: skip
+    one = rng.random() < 0.5
+    up = _leg(rng.uniform(60, 103), rng.uniform(70, 110), rng.uniform(0, 25), rng.uniform(0, 25))
+    return _both(rng, down, up if one else down + rng.normal(0, 5, 5))
+
+
+def _seated(rng: np.random.Generator) -> Posture:
+    pair = [
+        _leg(rng.uniform(75, 103), rng.uniform(10, 110), rng.uniform(-5, 35), rng.uniform(-10, 35))
+        for _ in SIDES
+    ]
+    return np.concatenate(pair)
+
+
+def _astride(rng: np.random.Generator) -> Posture:
+    apart = rng.uniform(15, 44)
+    pair = [_leg(rng.normal(5, 12), rng.uniform(2, 30), apart, rng.uniform(0, 38)) for _ in SIDES]
+    return np.concatenate(pair)
+
+
+# How often each posture is taken.
+_POSTURES: tuple[tuple[float, Callable[[np.random.Generator], Posture]], ...] = (
+    (0.25, _standing), (0.20, _on_one_leg), (0.17, _crouched), (0.15, _stepping),
+    (0.10, _kneeling), (0.08, _seated), (0.05, _astride),
+)  # fmt: skip
+
+
 def _legs(rng: np.random.Generator) -> Posture:
     """Return both legs of any posture."""
-    kind = rng.random()
-    if kind < 0.25:
-        return np.concatenate([_support(rng), _support(rng)])
-    if kind < 0.45:
-        return _on_one_leg(rng)
-    if kind < 0.62:  # crouched, from hardly to deep, feet apart or not
-        depth, apart = rng.uniform(15, 103), rng.uniform(0, 40)
-        pair = [
-            _leg(depth + rng.normal(0, 6), 1.3 * depth + rng.normal(0, 8), apart + rng.normal(0, 4),
-                 rng.uniform(0, 35))
-            for _ in SIDES
-        ]  # fmt: skip
-        return np.concatenate(pair)
-    if kind < 0.77:  # a step or a lunge
-        front = _leg(rng.uniform(20, 90), rng.uniform(5, 100), rng.uniform(-5, 30),
-                     rng.uniform(-5, 30))  # fmt: skip
-        rear = _leg(-rng.uniform(0, 33), rng.uniform(0, 80), rng.uniform(-5, 25),
-                    rng.uniform(-5, 35), rng.uniform(-25, 0))  # fmt: skip
-        return _both(rng, front, rear)
-    if kind < 0.87:  # on one knee or both
-        down = _leg(rng.uniform(-15, 30), rng.uniform(85, 130), rng.uniform(-5, 15),
-                    rng.uniform(-5, 15), -25.0)  # fmt: skip
-        one = rng.random() < 0.5
-        up = _leg(rng.uniform(60, 103), rng.uniform(70, 110), rng.uniform(0, 25),
-                  rng.uniform(0, 25))  # fmt: skip
-        return _both(rng, down, up if one else down + rng.normal(0, 5, 5))
-    if kind < 0.95:  # seated
-        pair = [
-            _leg(rng.uniform(75, 103), rng.uniform(10, 110), rng.uniform(-5, 35),
-                 rng.uniform(-10, 35))
-            for _ in SIDES
-        ]  # fmt: skip
-        return np.concatenate(pair)
-    apart = rng.uniform(15, 44)  # legs apart
-    return np.concatenate([_leg(rng.normal(5, 12), rng.uniform(2, 30), apart, rng.uniform(0, 38))
-                           for _ in SIDES])  # fmt: skip
+    kind = int(rng.choice(len(_POSTURES), p=[share for share, _ in _POSTURES]))
+    return _POSTURES[kind][1](rng)

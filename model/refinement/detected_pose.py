@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from diffpose.model.geometry.skeleton import N_JOINTS
 from diffpose.model.uncertainty.covariances import MOVING
+from diffpose.model.uncertainty.transport import shrinking
 
 Array = NDArray[np.float64]
 N_VALUES = 3 * len(MOVING)
@@ -85,3 +86,34 @@ def combined_prior(
         step = np.linalg.solve(together[known], own @ away)
         mean[np.ix_(known, MOVING)] += step.reshape(-1, N_JOINTS - 1, 3)
     return mean, together
+
+
+def surer_by(errors_mm2: Array, detected_mm: NDArray[np.floating]) -> Array:
+    """Return by what the hypotheses' ways from their mean are turned and shortened, (n, J, 3, 3).
+
+    It is the map that takes each joint's covariance before, its block of S, to that of the two
+    together; 1 for the root and in frames without a detected pose.
+
+    Args:
+        errors_mm2: (48, 48), S.
+        detected_mm: (n, J, 3), as in combined_prior.
+    """
+    n = len(detected_mm)
+    detected = np.asarray(detected_mm, dtype=np.float64)
+    known = np.isfinite(detected).all(axis=(1, 2))
+    ratio = np.tile(np.eye(3), (n, N_JOINTS, 1, 1))
+    if known.any():
+        own = BLAZEPOSE.precision(detected[known])
+        after = np.linalg.inv(np.linalg.inv(errors_mm2) + own)
+        before = np.broadcast_to(errors_mm2, after.shape)
+        ratio[known] = shrinking(_blocks(before), _blocks(after))
+    return ratio
+
+
+def _blocks(covariance: Array) -> Array:
+    """Return the joints' own 3 x 3 blocks of (n, 48, 48): (n, J, 3, 3), 0 for the root."""
+    n, at = len(covariance), np.arange(len(MOVING))
+    blocks = np.zeros((n, N_JOINTS, 3, 3))
+    parts = covariance.reshape(n, len(MOVING), 3, len(MOVING), 3)
+    blocks[:, MOVING] = parts[:, at, :, at].swapaxes(0, 1)
+    return blocks

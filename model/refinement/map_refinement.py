@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 from sklearn.covariance import ledoit_wolf
 
 from diffpose.model.geometry.skeleton import MIRROR, N_JOINTS, PARENTS, ROOT
-from diffpose.model.lifting.detected_pose import N_VALUES, combined_prior
 from diffpose.model.observations.detections import Detections
+from diffpose.model.refinement.detected_pose import N_VALUES, combined_prior
 from diffpose.model.uncertainty.covariances import MOVING
 
 Array = NDArray[np.float64]
