@@ -1,8 +1,8 @@
 """The person in the middle of the view: a camera turned to look straight at them.
 
-Where in the picture a person stands changes the picture by a rotation of the camera alone; a network
-that sees them turned into the middle need not learn that. What size they have there (in rays) says
-how near they are in terms of their own height, and with it how strong the perspective is.
+Where in the picture a person stands changes the picture by a rotation of the camera alone; a
+network that sees them turned into the middle need not learn that. What size they have there (in
+rays) says how near they are in terms of their own height, and how strong the perspective is.
 
 Axis legend: B sets, ... further axes (frames of a window), J joints.
 """

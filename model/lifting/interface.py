@@ -19,10 +19,10 @@ from diffpose.model.observations.initial_distribution import Observations
 from diffpose.model.refinement.detected_pose import surer_by
 from diffpose.model.refinement.map_refinement import refine
 from diffpose.model.uncertainty.covariances import Ellipsoids
+from diffpose.model.uncertainty.transport import matched
 
 # Activations of more leave a processor's cache; with many hypotheses they would fill the memory.
 FRAMES_PER_PASS = 128
-from diffpose.model.uncertainty.transport import matched
 
 
 @dataclass(frozen=True)

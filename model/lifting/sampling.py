@@ -52,7 +52,7 @@ class SamplingSettings(BaseModel, frozen=True, extra="forbid"):
         "none",
         description="smooth the poses over time, after refine, by their covariances and by how "
         "people move (smoothing.py). clip: by all frames of a sequence, bones of one length "
-        "throughout; causal: each frame by those before it, as in a stream",
+        "throughout; causal: each frame, and its bones, by those up to it, as in a stream",
     )
     root: Literal["subtracted", "predicted"] = Field(
         "subtracted",

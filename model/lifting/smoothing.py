@@ -21,12 +21,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from diffpose.model.geometry.constant_bones import with_bone_lengths
 from diffpose.model.geometry.skeleton import JOINT_NAMES, MIRROR, N_JOINTS
 from diffpose.model.lifting.prediction import Lifted
 from diffpose.model.lifting.sampling import SamplingSettings
-from diffpose.model.refinement.map_refinement import bone_lengths
+from diffpose.model.refinement.map_refinement import LENGTH_QUANTILE, bone_lengths
 from diffpose.model.uncertainty.covariances import MOVING, Ellipsoids, sample_covariance
 from diffpose.model.uncertainty.kalman import smoothed_track
 from diffpose.model.uncertainty.transport import matched, shrinking
@@ -158,9 +159,9 @@ def smoothed_as_asked(
 
     The covariance of an answer is that which the run predicts (the hypotheses', recalibrated where
     that was fitted; of a single hypothesis that of the run's errors). Hypotheses are moved and
-    turned by the map that takes this covariance to the smoothed one. With smooth=clip bones then
-    get the lengths that they had on the whole (map_refinement.bone_lengths) in every frame. Where
-    the root stands is not smoothed.
+    turned by the map that takes this covariance to the smoothed one. Bones then get the lengths
+    that they had on the whole (map_refinement.bone_lengths), of a stream those that they had so
+    far. Where the root stands is not smoothed.
 
     Args:
         lifted: B frames.
@@ -182,11 +183,27 @@ def smoothed_as_asked(
     before = predicted_covariance(lifted.hypotheses_mm, sampling, errors_mm2, ellipsoids)
     causal = sampling.smooth == "causal"
     pose, after = smooth(lifted.pose_mm, before, time_s, causal=causal, lengths=whole)
-    if not causal:  # a stream does not know yet how long they are on the whole
-        wanted = bone_lengths(np.asarray(lifted.pose_mm, dtype=np.float64), whole)
-        pose = with_bone_lengths(pose, wanted)
+    answered = np.asarray(lifted.pose_mm, dtype=np.float64)
+    wanted = bones_so_far(answered, whole) if causal else bone_lengths(answered, whole)
+    pose = with_bone_lengths(pose, wanted)
     ratio = shrinking(before, after)
     return lifted.smoothed(pose, matched(lifted.hypotheses_mm, lifted.pose_mm, pose, ratio))
+
+
+def bones_so_far(pose_mm: Array, lengths: Sequence[int]) -> Array:
+    """Return what bones should measure by the frames up to each, (T, 16), mm, left as right.
+
+    The quantile of map_refinement.bone_lengths, of a Gaussian of the lengths' mean and variance:
+    these can be carried along.
+    """
+    score = float(stats.norm.ppf(LENGTH_QUANTILE))
+    found = []
+    for own in np.split(bone_lengths(pose_mm, None), np.cumsum(lengths)[:-1]):
+        n = np.arange(1, len(own) + 1)[:, None]
+        mean = np.cumsum(own, axis=0) / n
+        square = np.cumsum((own - own[:1]) ** 2, axis=0) / n - (mean - own[:1]) ** 2
+        found.append(mean + score * np.sqrt(square.clip(0)))
+    return np.concatenate(found)
 
 
 def predicted_covariance(

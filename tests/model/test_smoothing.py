@@ -10,8 +10,14 @@ from untrained import B, make_lifter, observations, seeds
 from diffpose.model.geometry.constant_bones import with_bone_lengths
 from diffpose.model.geometry.skeleton import EDGES, bone_lengths
 from diffpose.model.lifting.long_sequence import lift_in_parts
+from diffpose.model.lifting.map_refinement import bone_lengths as bone_lengths_of
 from diffpose.model.lifting.sampling import SamplingSettings
-from diffpose.model.lifting.smoothing import motion_density, predicted_covariance, smooth
+from diffpose.model.lifting.smoothing import (
+    bones_so_far,
+    motion_density,
+    predicted_covariance,
+    smooth,
+)
 from diffpose.model.observations.initial_distribution import take_rows
 from diffpose.model.uncertainty.transport import matched, shrinking
 
@@ -168,6 +174,14 @@ def test_bones_get_their_lengths_and_keep_their_directions() -> None:
     np.testing.assert_array_equal(found[:, 0], pose[:, 0])
 
 
+def test_the_lengths_of_bones_so_far_come_near_those_on_the_whole() -> None:
+    rng = np.random.default_rng(1)
+    pose = 300.0 * np.arange(17)[:, None] * np.ones(3) + rng.normal(0, 15, (900, 17, 3))
+    so_far, whole = bones_so_far(pose, [400, 500]), bone_lengths_of(pose, [400, 500])
+    np.testing.assert_allclose(so_far[[399, 899]], whole[[399, 899]], atol=3.0)
+    np.testing.assert_allclose(so_far[[0, 400]], bone_lengths_of(pose[[0, 400]], None))
+
+
 def test_hypotheses_follow_mean_and_covariance() -> None:
     rng = np.random.default_rng(0)
     hypotheses = rng.normal(0, 50, (3, 40, 17, 3))
@@ -204,8 +218,10 @@ def test_the_lifter_smooths_as_asked_and_the_parts_of_a_long_sequence_together()
     parts = (take_rows(timed, slice(i, i + 2)) for i in range(0, B, 2))
     whole = lift_in_parts(lifter, timed, parts, asked, seeds())
     np.testing.assert_allclose(whole.pose_mm, found.pose_mm, atol=0.01)
-    causal = lifter.lift(timed, SamplingSettings(smooth="causal"), seeds())
-    np.testing.assert_allclose(causal.pose_mm[0], plain.pose_mm[0], atol=1.0)
+    causal = SamplingSettings(smooth="causal")
+    stream = lifter.lift(timed, causal, seeds())
+    so_far = lifter.lift(take_rows(timed, slice(0, 3)), causal, seeds(3))
+    np.testing.assert_allclose(stream.pose_mm[:3], so_far.pose_mm, atol=0.01)
 
 
 def test_smoothing_without_times_says_what_to_give() -> None:
