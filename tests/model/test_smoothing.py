@@ -10,7 +10,6 @@ from untrained import B, make_lifter, observations, seeds
 from diffpose.model.geometry.constant_bones import with_bone_lengths
 from diffpose.model.geometry.skeleton import EDGES, bone_lengths
 from diffpose.model.lifting.long_sequence import lift_in_parts
-from diffpose.model.lifting.map_refinement import bone_lengths as bone_lengths_of
 from diffpose.model.lifting.sampling import SamplingSettings
 from diffpose.model.lifting.smoothing import (
     bones_so_far,
@@ -19,6 +18,7 @@ from diffpose.model.lifting.smoothing import (
     smooth,
 )
 from diffpose.model.observations.initial_distribution import take_rows
+from diffpose.model.refinement.map_refinement import bone_lengths as bone_lengths_of
 from diffpose.model.uncertainty.transport import matched, shrinking
 
 Array = NDArray[np.float64]
