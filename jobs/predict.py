@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Videos, or keypoint files alone, in; 3D poses with their uncertainty out, as files.
 
-diffpose predict run=RUN_DIR video=VIDEO out=DIR
-diffpose predict run=RUN_DIR video=[a.mp4,b.mp4] out=DIR people.several=true detector.kind=vitpose
+diffpose predict video=VIDEO out=DIR
+diffpose predict video=[a.mp4,b.mp4] out=DIR people.several=true detector.kind=vitpose
 diffpose predict run=RUN_DIR keypoints=FILE_OR_FOLDER width=1920 height=1080 fps=30 out=DIR
 
 Writes per person VIDEO_person_K.npz (poses, hypotheses, spread, covariances, keypoints, times) and
@@ -42,7 +42,11 @@ from diffpose.preprocessing.videos.settings import PeopleSettings, VideoSource
 class PredictSettings(Settings):
     """Lift the people of videos or keypoint files with a trained run. Restartable."""
 
-    run: str = Field(description="run directory with a trained model")
+    run: str = Field(
+        "shipped://windows",
+        description="run directory with a trained model; default: the one that comes along "
+        "(docs/shipped-runs.md; shipped://frames looks at each frame for itself)",
+    )
     video: str | list[str] | None = Field(
         None, description="file, folder, pattern with *, or a list of these"
     )

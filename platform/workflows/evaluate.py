@@ -14,6 +14,7 @@ from diffpose.model.lifting.sampling import Refine, Smooth
 from diffpose.platform.base.config import Settings, to_yaml
 from diffpose.platform.base.errors import ConfigError
 from diffpose.platform.base.storage import (
+    SHIPPED,
     absolute,
     join,
     read_json,
@@ -84,6 +85,11 @@ class EvaluateSettings(Settings):
         runs = [uri.rstrip("/") for uri in (self.run, *self.compare)]
         if len(set(runs)) < len(runs):
             raise ValueError(f"each run can be compared once, got {runs}")
+        if self.run.startswith(SHIPPED) and self.output is None:
+            raise ValueError(
+                f"run={self.run} comes with the package, beside which nothing is written; give "
+                "output=FOLDER"
+            )
         return self
 
 
