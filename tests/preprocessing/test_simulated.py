@@ -308,3 +308,16 @@ def test_errors_last_for_a_while_and_are_as_large_as_ever() -> None:
 def test_more_than_all_cannot_last() -> None:
     with pytest.raises(ValidationError, match="add up to 1 at most"):
         SimulatedDetectorSettings.model_validate({"lasting": [[0.7, 1.0], [0.4, 1.0]]})
+
+
+def test_a_preset_is_a_beginning() -> None:
+    named = SimulatedDetectorSettings.model_validate({"preset": "blazepose", "sigma_px": 9.0})
+    assert named.sigma_px == 9.0
+    assert named.widths_follow == "person"
+    assert sum(share for share, _ in named.lasting) == pytest.approx(0.9)
+    plain = SimulatedDetectorSettings()
+    assert (plain.widths_follow, plain.lasting) == ("focal", ())
+    saved = named.model_dump(mode="json")
+    assert SimulatedDetectorSettings.model_validate(saved) == named
+    with pytest.raises(ValidationError, match="preset"):
+        SimulatedDetectorSettings.model_validate({"preset": "yolo"})
