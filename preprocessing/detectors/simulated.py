@@ -28,10 +28,10 @@ _TRUNK = ("Hip", "RHip", "LHip", "Spine", "Thorax")
 _SWAPPING_LIMBS = (("RKnee", "RFoot"), ("RElbow", "RWrist"))
 
 
-# Errors of real detectors, measured. BlazePose (heavy) on four calibrated films of one person, about
-# 1,000 px tall, against what the other views say: 14 px per axis, knees, elbows, feet and wrists a
-# third more; of the variance 55 to 65 % stays through the film, of the rest three quarters last
-# 0.12 s (autocorrelation 0.8 after 17 ms, 0.4 after 0.1 s, 0.15 after 0.2 s).
+# Errors of real detectors, measured. BlazePose (heavy) on four calibrated films of one person about
+# 1,000 px tall: 14 px per axis, knees, elbows, feet and wrists a third more; of the variance 55 to
+# 65 % stays through the film, of the rest three quarters last 0.12 s (autocorrelation 0.8 after
+# 17 ms, 0.4 after 0.1 s, 0.15 after 0.2 s).
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "blazepose": {
