@@ -9,13 +9,19 @@ from numpy.typing import NDArray
 
 from diffpose.platform.base.errors import SourceError
 from diffpose.preprocessing.detectors.blazepose.looking import (
+    HIPS,
     LEAST_SCORE,
+    TOP,
     Look,
     PersonLooker,
     networks_digest,
     person_looker,
 )
-from diffpose.preprocessing.detectors.blazepose.person_anchors import Circles, merged
+from diffpose.preprocessing.detectors.blazepose.person_anchors import (
+    Circles,
+    merged,
+    same_person,
+)
 from diffpose.preprocessing.detectors.blazepose.regions import region_of, upright_region
 from diffpose.preprocessing.detectors.blazepose.weights import INSTALL, REPAIR, runtime_is_there
 
@@ -52,17 +58,22 @@ class BlazePoseFinder:
 
     def find(self, frames: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """Find people in B frames; see PersonFinder."""
-        return [self._find(frame) for frame in frames]
+        height, width = frames.shape[1:3]
+        return [_boxes(self._people(frame), height, width) for frame in frames]
 
-    def _find(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
-        rows, columns = frame.shape[:2]
+    def _people(self, frame: NDArray[np.uint8]) -> list[tuple[float, Look]]:
+        """Return the people in a frame, each with a score; some perhaps twice."""
         found: list[tuple[float, Look]] = []
-        for regions in levels(rows, columns):
+        for regions in levels(*frame.shape[:2]):
             if found and not self.thorough:
                 break
             looks = [self.looker.person.look(frame, one, LEAST_SCORE) for one in regions]
             circles = merged(_joined(looks))
+            known = [one.points[[HIPS, TOP]] for _, one in found]
             for middle, top, score in zip(*circles, strict=True):
+                this = Circles(middle[None], top[None], score[None])
+                if any(same_person(this, *other)[0] for other in known):
+                    continue
                 region = region_of(middle, top)
                 first = Look(region, self.looker.quick.look(frame, region))
                 if first.landmarks.score < LEAST_SCORE:
@@ -71,16 +82,18 @@ class BlazePoseFinder:
                 sure = float(score) * look.landmarks.score
                 if look.landmarks.score >= LEAST_SCORE and sure >= self.threshold:
                     found.append((sure, look))
-        return _boxes(found, rows, columns)
+        return found
 
 
 def levels(rows: int, columns: int) -> list[list[NDArray[np.float64]]]:
-    """Return regions of a frame, looked at together: all of it, then squares of half its length.
+    """Return regions of a frame, looked at together: all of it, squares of 1/2, 1/4 of its length.
 
     Who is too small for 224 px of the whole frame is found in the squares, which overlap by a third
     and more.
     """
-    return [[upright_region(rows, columns)], _tiles(rows, columns, max(rows, columns) / 2)]
+    longer = max(rows, columns)
+    squares = [_tiles(rows, columns, longer / 2), _tiles(rows, columns, longer / 4)]
+    return [[upright_region(rows, columns)], *squares]
 
 
 def _tiles(rows: int, columns: int, side: float) -> list[NDArray[np.float64]]:

@@ -109,7 +109,15 @@ def _meant(circles: Circles, rows: int, columns: int) -> int:
     return int(np.argmin(offset + 0.15 * size + 0.1 * (1.0 - circles.score)))
 
 
-@functools.lru_cache(maxsize=1)
-def person_looker(size: Size, folder: str | None) -> PersonLooker:
-    """Return the networks of a size; the last ones are kept ready in each process."""
+@functools.lru_cache(maxsize=2)  # the finder and the detector
+def _kept(size: Size, folder: str | None, _digest: str) -> PersonLooker:
     return PersonLooker(size, folder)
+
+
+def person_looker(size: Size, folder: str | None) -> PersonLooker:
+    """Return the networks of a size; the last ones are kept ready in each process.
+
+    Raises:
+        SourceError: a file or LiteRT is missing, or a file is another network.
+    """
+    return _kept(size, folder, networks_digest(size, folder))

@@ -83,16 +83,12 @@ def merged(circles: Circles) -> Circles:
     """Return one circle per person: those of the same person averaged by score, best score kept."""
     order = np.argsort(-circles.score, kind="stable")
     middle, top, score = (values[order] for values in circles)
-    radius = np.linalg.norm(top - middle, axis=-1)
     left = np.ones(len(order), dtype=bool)
     people = []
     for i in range(len(order)):
         if not left[i]:
             continue
-        larger = np.maximum(radius, radius[i])
-        near = np.linalg.norm(middle - middle[i], axis=-1) < _SAME_HIPS * larger
-        alike = larger < _SAME_SIZE * np.maximum(np.minimum(radius, radius[i]), 1e-9)
-        same = left & near & alike
+        same = left & same_person(Circles(middle, top, score), middle[i], top[i])
         same[i] = True
         left &= ~same
         share = score[same] / score[same].sum()
@@ -100,3 +96,14 @@ def merged(circles: Circles) -> Circles:
     if not people:
         return Circles(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0))
     return Circles(*(np.array(values) for values in zip(*people, strict=True)))
+
+
+def same_person(
+    circles: Circles, middle: NDArray[np.floating], top: NDArray[np.floating]
+) -> NDArray[np.bool_]:
+    """Tell which of circles (P,) mean the same person as another circle does."""
+    radius = float(np.linalg.norm(np.asarray(top) - middle))
+    larger = np.maximum(circles.radius, radius)
+    near = np.linalg.norm(circles.middle - middle, axis=-1) < _SAME_HIPS * larger
+    alike = larger < _SAME_SIZE * np.maximum(np.minimum(circles.radius, radius), 1e-9)
+    return np.asarray(near & alike)
