@@ -1,19 +1,29 @@
-"""Lenses that bend: radial and tangential distortion as Human3.6M's cameras have it.
+"""Lenses that bend: radial and tangential distortion, in two readings of Brown's model (1966).
 
-``r2 = |u|^2; u' = u (1 + k1 r2 + k2 r2^2 + k3 r2^3 + p . u) + p r2`` with u = (x/z, y/z), the
-tangential coefficients p not swapped (VideoPose3D's reading of Human3.6M's camera model, after
-Brown, 1966). Rays within the unit square are what the model was fitted to; others are clamped
-there, as in the published projections.
+With u = (x/z, y/z), r2 = |u|^2 and the radial factor R = 1 + k1 r2 + k2 r2^2 + k3 r2^3:
+
+    human36m   u' = u (R + p . u) + p r2              p = (p1, p2), not swapped
+    opencv     u' = u R + 2 u (q . u) + q r2          q = (p2, p1)
+
+The first is VideoPose3D's reading of Human3.6M's cameras; rays within the unit square are what it
+was fitted to, others are clamped there, as in the published projections. The second is OpenCV's
+(documentation of calib3d), which most calibration programs write. A polynomial bends rays back
+where it falls; OpenCV's are held at the angle where that begins, since no lens images them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+LensModel: TypeAlias = Literal["human36m", "opencv"]
+# Where a lens model that never turns back ends: rays at 84 degrees.
+_WIDEST = 10.0
 
 
 @dataclass(frozen=True)
@@ -25,12 +35,35 @@ class Lens:
         centre_px: (cx, cy).
         radial: (k1, k2, k3).
         tangential: (p1, p2).
+        model: which formula; the module's docstring states both.
     """
 
     focal_px: tuple[float, float]
     centre_px: tuple[float, float]
     radial: tuple[float, float, float] = (0.0, 0.0, 0.0)
     tangential: tuple[float, float] = (0.0, 0.0)
+    model: LensModel = "human36m"
+
+    @staticmethod
+    def opencv(camera_px: tuple[float, float, float, float], distortion: Array) -> Lens:
+        """Return a lens of OpenCV's model.
+
+        Args:
+            camera_px: fx, fy, cx, cy.
+            distortion: k1, k2, p1, p2 and perhaps k3, OpenCV's order; (0,), (4,) or (5,).
+
+        Raises:
+            ValueError: another number of coefficients, or values that are not finite.
+        """
+        values = np.asarray(distortion, dtype=np.float64).ravel()
+        if len(values) not in (0, 4, 5) or not np.isfinite(values).all():
+            raise ValueError(
+                "OpenCV's distortion is k1, k2, p1, p2 and perhaps k3, finite; got "
+                f"{values.tolist()}"
+            )
+        k1, k2, p1, p2, k3 = (float(v) for v in np.pad(values, (0, 5 - len(values))))
+        fx, fy, cx, cy = camera_px
+        return Lens((fx, fy), (cx, cy), (k1, k2, k3), (p1, p2), "opencv")
 
     @property
     def pinhole(self) -> Array:
@@ -48,6 +81,8 @@ class Lens:
 
     def bend(self, rays: Array) -> Array:
         """Return where straight rays (..., 2) appear, as rays."""
+        if self.model == "opencv":
+            return self._bend_opencv(np.asarray(rays, dtype=np.float64))
         u = np.clip(np.asarray(rays, dtype=np.float64), -1.0, 1.0)
         tangential = np.array(self.tangential)
         r2 = (u**2).sum(axis=-1, keepdims=True)
@@ -55,6 +90,29 @@ class Lens:
         radial = 1 + (powers * np.array(self.radial)).sum(axis=-1, keepdims=True)
         bent: Array = u * (radial + (u * tangential).sum(axis=-1, keepdims=True)) + tangential * r2
         return bent
+
+    def _bend_opencv(self, rays: Array) -> Array:
+        length = np.linalg.norm(rays, axis=-1, keepdims=True)
+        with np.errstate(invalid="ignore"):
+            u = rays * np.minimum(1.0, self._turning_point / np.maximum(length, 1e-12))
+        k1, k2, k3 = self.radial
+        q = np.array(self.tangential[::-1])
+        r2 = (u**2).sum(axis=-1, keepdims=True)
+        radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+        bent: Array = u * (radial + 2 * (u * q).sum(axis=-1, keepdims=True)) + q * r2
+        return bent
+
+    @cached_property
+    def _turning_point(self) -> float:
+        """Return the length of straight rays at which the bent ones no longer grow.
+
+        The first zero of d(r R)/dr = 1 + 3 k1 r2 + 5 k2 r2^2 + 7 k3 r2^3.
+        """
+        k1, k2, k3 = self.radial
+        roots = np.roots([7 * k3, 5 * k2, 3 * k1, 1.0])
+        real = roots[np.abs(roots.imag) < 1e-9].real
+        ahead = real[real > 0]
+        return float(min(np.sqrt(ahead.min()), _WIDEST)) if len(ahead) else _WIDEST
 
     def project(self, points_mm: Array) -> Array:
         """Project points of the camera frame (..., 3) to pixels (..., 2), distortion included."""

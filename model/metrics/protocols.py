@@ -123,3 +123,27 @@ def mpi_figures(
     }
     total = {"n_frames": sum(part["n_frames"] for part in found.values())}
     return {**found, "pooled": pooled, "mean of sequences": {**mean, **total}}
+
+
+def jitter(poses: Poses, clip_lengths: NDArray[np.integer] | None = None) -> float:
+    """Return the mean length of joints' second differences, mm per frame^2; NaN below 3 frames.
+
+    ``|p_(t+1) - 2 p_t + p_(t-1)|``, the acceleration in frames. Of root-relative poses give the
+    moving joints alone.
+
+    Args:
+        poses: (n, J, 3), frames of all clips one after the other; NaN where unknown is left out.
+        clip_lengths: frames of each clip; None: all are one clip.
+
+    Raises:
+        ValueError: the lengths do not add up to n.
+    """
+    p = np.asarray(poses, dtype=np.float64)
+    lengths = np.array([len(p)]) if clip_lengths is None else np.asarray(clip_lengths)
+    if lengths.sum() != len(p):
+        raise ValueError(f"clip_lengths add up to {lengths.sum()}, there are {len(p)} poses.")
+    parts = np.split(p, np.cumsum(lengths)[:-1])
+    second = [np.linalg.norm(np.diff(part, n=2, axis=0), axis=-1).ravel() for part in parts]
+    known = np.concatenate(second)
+    known = known[np.isfinite(known)]
+    return float(known.mean()) if len(known) else float("nan")

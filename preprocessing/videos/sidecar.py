@@ -4,10 +4,13 @@
      "intrinsics_px": [fx, fy, cx, cy], "distortion": [k1, k2, k3, p1, p2],
      "truth": "NAME.truth.npz"}
 
-Every key is optional. ``truth`` names an npz file beside it (plain arrays, no pickles) with
+Every key is optional. ``distortion`` is of Human3.6M's model; ``distortion_opencv`` is that of
+OpenCV and most calibration programs, in its order k1, k2, p1, p2, k3. ``truth`` names an npz file beside it (plain arrays, no pickles) with
 ``timestamp_s`` (T,) and ``joints_mm`` (P, T, 17, 3): P people in the camera frame (x right, y down,
 z forward, origin in the camera), H36M-17 order, NaN where a person is absent; and, if known,
-``boxes_px`` (P, T, 4: x0, y0, x1, y1), the box around each person's silhouette.
+``boxes_px`` (P, T, 4: x0, y0, x1, y1), the box around each person's silhouette, and
+``joints_covariance_px2`` (P, T, 17, 2, 2), how far off the true joints' places in the picture may
+be themselves, where they were measured (triangulated) rather than known.
 """
 
 from __future__ import annotations
@@ -47,6 +50,9 @@ class Sidecar(Settings):
         description="k1, k2, k3, p1, p2 of the lens (model/geometry/lens.py); taken out after "
         "detection",
     )
+    distortion_opencv: tuple[float, float, float, float, float] | None = Field(
+        None, description="instead: k1, k2, p1, p2, k3, OpenCV's model and order"
+    )
     truth: str | None = Field(None, description="npz file beside it, with the true poses")
 
     @model_validator(mode="after")
@@ -58,16 +64,24 @@ class Sidecar(Settings):
                 "intrinsics_px must be finite with fx and fy above 0, got "
                 f"{list(self.intrinsics_px)}"
             )
-        if self.distortion is not None and not np.isfinite(self.distortion).all():
-            raise ValueError(f"distortion must be finite, got {list(self.distortion)}")
-        if self.distortion is not None and self.intrinsics_px is None:
-            raise ValueError("distortion needs intrinsics_px, the lens that it is of")
+        if self.distortion is not None and self.distortion_opencv is not None:
+            raise ValueError("a lens has distortion or distortion_opencv; leave one of them out")
+        for name in ("distortion", "distortion_opencv"):
+            value = getattr(self, name)
+            if value is not None and not np.isfinite(value).all():
+                raise ValueError(f"{name} must be finite, got {list(value)}")
+            if value is not None and self.intrinsics_px is None:
+                raise ValueError(f"{name} needs intrinsics_px, the lens that it is of")
         return self
 
     @property
     def lens(self) -> Lens | None:
         """Return the lens whose distortion is to be taken out, None where it has none."""
-        if self.distortion is None or self.intrinsics_px is None:
+        if self.intrinsics_px is None:
+            return None
+        if self.distortion_opencv is not None:
+            return Lens.opencv(self.intrinsics_px, np.array(self.distortion_opencv))
+        if self.distortion is None:
             return None
         fx, fy, cx, cy = self.intrinsics_px
         return Lens((fx, fy), (cx, cy), self.distortion[:3], self.distortion[3:])
@@ -95,11 +109,14 @@ class Truth:
         timestamp_s: (T,), ascending.
         joints_mm: (P, T, 17, 3), camera frame; NaN where a person is absent.
         boxes_px: (P, T, 4), around each silhouette, or None where unknown.
+        joints_covariance_px2: (P, T, 17, 2, 2), of the true joints' own places in the picture, or
+            None where they are known.
     """
 
     timestamp_s: NDArray[np.float64]
     joints_mm: NDArray[np.float32]
     boxes_px: NDArray[np.float32] | None = None
+    joints_covariance_px2: NDArray[np.float32] | None = None
 
     def at(self, times_s: NDArray[np.floating]) -> NDArray[np.intp]:
         """Return for each time the index of the nearest known moment, -1 where none is near.
@@ -187,7 +204,12 @@ def read_truth(video_uri: str, sidecar: Sidecar) -> Truth | None:
     boxes = found.get("boxes_px")
     if boxes is not None and boxes.shape != (*joints.shape[:2], 4):
         raise SourceError(f"{uri}: boxes_px must be {(*joints.shape[:2], 4)}, got {boxes.shape}.")
-    return Truth(times.astype(np.float64), joints.astype(np.float32), boxes)
+    own = found.get("joints_covariance_px2")
+    if own is not None and own.shape != (*joints.shape[:3], 2, 2):
+        raise SourceError(
+            f"{uri}: joints_covariance_px2 must be {(*joints.shape[:3], 2, 2)}, got {own.shape}."
+        )
+    return Truth(times.astype(np.float64), joints.astype(np.float32), boxes, own)
 
 
 def write_truth(video_uri: str, sidecar: Sidecar, truth: Truth) -> None:
@@ -196,6 +218,8 @@ def write_truth(video_uri: str, sidecar: Sidecar, truth: Truth) -> None:
     arrays: dict[str, Any] = {"timestamp_s": truth.timestamp_s, "joints_mm": truth.joints_mm}
     if truth.boxes_px is not None:
         arrays["boxes_px"] = truth.boxes_px
+    if truth.joints_covariance_px2 is not None:
+        arrays["joints_covariance_px2"] = truth.joints_covariance_px2
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     write_bytes(_stem(video_uri) + ".truth.npz", buffer.getvalue())
