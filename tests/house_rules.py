@@ -19,6 +19,7 @@ ROOMS = (
     # the method: pure torch and numpy
     "model/compiled",
     "model/geometry",
+    "model/multiview",
     "model/heatmaps",
     "model/observations",
     "model/uncertainty",
@@ -53,6 +54,7 @@ ROOMS = (
     "preprocessing/render",
     "preprocessing/settings",
     "preprocessing/planning",
+    "preprocessing/multiview",
     "preprocessing/people",
     "preprocessing/sources",
     "preprocessing/pipeline",
