@@ -51,6 +51,7 @@ ROOMS = (
     "preprocessing/settings",
     "preprocessing/planning",
     "preprocessing/people",
+    "preprocessing/multiview",
     "preprocessing/sources",
     "preprocessing/pipeline",
     "preprocessing/derived",
