@@ -56,6 +56,7 @@ ROOMS = (
     "preprocessing/planning",
     "preprocessing/multiview",
     "preprocessing/people",
+    "preprocessing/multiview",
     "preprocessing/sources",
     "preprocessing/pipeline",
     "preprocessing/derived",

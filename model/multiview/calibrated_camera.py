@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -23,7 +23,7 @@ class CalibratedCamera:
 
     Attributes:
         name: of the camera.
-        width, height: of its pictures, px.
+        width, height: of its pictures, px; None where its calibration does not say.
         intrinsics_px: fx, fy, cx, cy.
         distortion: k1, k2, p1, p2, k3 of OpenCV's model.
         rotation: (3, 3), world -> camera.
@@ -31,8 +31,8 @@ class CalibratedCamera:
     """
 
     name: str
-    width: int
-    height: int
+    width: int | None
+    height: int | None
     intrinsics_px: tuple[float, float, float, float]
     distortion: tuple[float, float, float, float, float]
     rotation: Array
@@ -45,7 +45,7 @@ class CalibratedCamera:
             ValueError: sizes or focal lengths that are not above 0, a matrix that is no rotation,
                 a place that is none.
         """
-        if min(self.width, self.height) <= 0:
+        if min(self.width or 1, self.height or 1) <= 0:
             raise ValueError(f"pictures must have a size, got {self.width} x {self.height} px")
         if not np.isfinite(self.intrinsics_px).all() or min(self.intrinsics_px[:2]) <= 0:
             raise ValueError(f"focal lengths must be above 0 px, got {list(self.intrinsics_px)}")
@@ -59,6 +59,49 @@ class CalibratedCamera:
             )
         if np.shape(self.centre_mm) != (3,) or not np.isfinite(self.centre_mm).all():
             raise ValueError(f"a place has 3 finite numbers, got {self.centre_mm}")
+
+    @staticmethod
+    def seeing(
+        name: str,
+        size: tuple[int, int] | None,
+        matrix: Array,
+        distortion: Array,
+        rotation: Array,
+        translation_mm: Array,
+    ) -> CalibratedCamera:
+        """Return the camera of OpenCV's quantities: x = R X + T, then the matrix K.
+
+        Args:
+            name: of the camera.
+            size: width and height, px, where known.
+            matrix: (3, 3), K, without skew.
+            distortion: none, 4 or 5 coefficients.
+            rotation: (3, 3), or (3,) as a vector (axis times angle, radians).
+            translation_mm: (3,), T.
+
+        Raises:
+            ValueError: a quantity is not that.
+        """
+        k = np.asarray(matrix, dtype=np.float64)
+        if k.shape != (3, 3) or not np.allclose(k[2], [0, 0, 1]) or abs(k[0, 1]) > 1e-6 * k[0, 0]:
+            raise ValueError(f"a camera matrix is [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], got {k}")
+        bend = np.asarray(distortion, dtype=np.float64).ravel()
+        if len(bend) not in (0, 4, 5):
+            raise ValueError(f"OpenCV's distortion has 4 or 5 numbers here, got {len(bend)}")
+        r = np.asarray(rotation, dtype=np.float64).squeeze()
+        r = rotation_of_vector(r) if r.shape == (3,) else r
+        t = np.asarray(translation_mm, dtype=np.float64).ravel()
+        k1, k2, p1, p2, k3 = (float(v) for v in np.pad(bend, (0, 5 - len(bend))))
+        return CalibratedCamera(
+            name, *(size or (None, None)),
+            (float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2])),
+            (k1, k2, p1, p2, k3), r, -r.T @ t,
+        )  # fmt: skip
+
+    @property
+    def straight(self) -> CalibratedCamera:
+        """Return the camera with a lens that does not bend."""
+        return replace(self, distortion=(0.0, 0.0, 0.0, 0.0, 0.0))
 
     @cached_property
     def lens(self) -> Lens:
@@ -101,3 +144,14 @@ class CalibratedCamera:
         fx, fy, cx, cy = self.intrinsics_px
         straight: Array = (self.straightened(pixels) - [cx, cy]) / [fx, fy]
         return straight
+
+
+def rotation_of_vector(vector: Array) -> Array:
+    """Return the rotation (3, 3) about an axis by the vector's length, radians (Rodrigues)."""
+    angle = float(np.linalg.norm(vector))
+    if angle < 1e-12:
+        return np.eye(3)
+    x, y, z = np.asarray(vector, dtype=np.float64) / angle
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    turned: Array = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+    return turned
