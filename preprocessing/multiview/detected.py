@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diffpose.model.geometry.calibrated_camera import CalibratedCamera
 from diffpose.model.geometry.skeleton import MIRROR, N_JOINTS
-from diffpose.model.geometry.triangulation import (
+from diffpose.model.multiview.calibrated_camera import CalibratedCamera
+from diffpose.model.multiview.triangulation import (
     Triangulated,
     projected_covariance_px2,
     triangulate,
@@ -52,9 +52,7 @@ class DetectedViews:
                 f"{len(self.cameras)} cameras are too few: a truth takes two, and one more where "
                 "each is to be judged by the others. Give films of more cameras."
             )
-        return triangulate(
-            [self.cameras[c] for c in kept], self.keypoints_px[kept], mirror=MIRROR
-        )
+        return triangulate([self.cameras[c] for c in kept], self.keypoints_px[kept], mirror=MIRROR)
 
 
 def detected_views(

@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from diffpose.model.geometry.calibrated_camera import CalibratedCamera
+from diffpose.model.multiview.calibrated_camera import CalibratedCamera
 from diffpose.platform.base.errors import SourceError
 
 _TAG = "tag:yaml.org,2002:opencv-matrix"
@@ -42,7 +42,7 @@ def read_opencv_yaml(uri: str, data: bytes) -> dict[str, Any]:
     try:
         # %YAML:1.0 is what OpenCV writes, and no directive of YAML
         lines = [line for line in data.decode().splitlines() if not line.startswith("%YAML")]
-        content = yaml.load("\n".join(lines), _Loader)  # noqa: S506 - a SafeLoader
+        content = yaml.load("\n".join(lines), _Loader)
     except (UnicodeDecodeError, yaml.YAMLError, KeyError, ValueError, TypeError) as error:
         raise SourceError(f"{uri} is no YAML as OpenCV writes it: {error}.") from None
     if not isinstance(content, dict):
