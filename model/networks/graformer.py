@@ -13,6 +13,7 @@ import torch
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
+from diffpose.model.geometry.person_view import PersonView
 from diffpose.model.geometry.skeleton import ROOT
 from diffpose.model.networks.graph_layers import GraphAttentionBlock, GraphConvolution, check_joints
 from diffpose.model.observations.detections import POSE_SCALE_PER_MM
@@ -29,6 +30,11 @@ class GraformerConfig(BaseModel, frozen=True, extra="forbid"):
     n_blocks: int = Field(5, ge=1, description="graph-attention blocks")
     n_heads: int = Field(4, ge=1, description="attention heads")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout while training")
+    inputs: Literal["rays_and_relative", "person"] = Field(
+        "rays_and_relative",
+        description="rays_and_relative: x/z, y/z and those about the root; person: the view turned "
+        "onto the person, the apparent size apart",
+    )
 
 
 class Graformer(nn.Module):
@@ -37,7 +43,7 @@ class Graformer(nn.Module):
     def __init__(self, config: GraformerConfig) -> None:
         super().__init__()
         self.config = config
-        self.entry = GraphConvolution(4, config.width)
+        self.entry = GraphConvolution(5 if config.inputs == "person" else 4, config.width)
         self.blocks = nn.ModuleList(
             GraphAttentionBlock(config.width, config.n_heads, config.dropout)
             for _ in range(config.n_blocks)
@@ -65,9 +71,16 @@ class Graformer(nn.Module):
             f_ST (B, 17, width) and the pose (B, 17, 3) in the space of h, root 0.
         """
         check_joints(rays, "rays")
+        if self.config.inputs == "person":
+            view = PersonView.of(rays)
+            features, pose = self._encode(view.inputs(ROOT))
+            return features, view.back(pose)
         # A person covers some 0.3 of the rays' unit; 8 and 4 bring both parts near unit variance.
         relative = 8.0 * (rays - rays[:, ROOT : ROOT + 1])
-        x = self.entry(torch.cat([relative, 4.0 * rays], dim=-1))
+        return self._encode(torch.cat([relative, 4.0 * rays], dim=-1))
+
+    def _encode(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.entry(inputs)
         for block in self.blocks:
             x = block(x)
         features = self.norm(x)

@@ -15,12 +15,14 @@ import torch.nn.functional as F
 from pydantic import BaseModel, Field, model_validator
 from torch import Tensor, nn
 
+from diffpose.model.geometry.person_view import PersonView
 from diffpose.model.geometry.skeleton import N_JOINTS, ROOT
 from diffpose.model.networks.graph_layers import JointAttention, check_joints
 from diffpose.model.networks.windows import over_windows
 from diffpose.model.observations.detections import POSE_SCALE_PER_MM
 
 _LAYER_NORM_EPSILON = 1e-6  # MixSTE's, so that imported weights give its outputs
+_CHANNELS = {"rays": 2, "rays_and_relative": 4, "person": 5}
 
 
 class MixsteConfig(BaseModel, frozen=True, extra="forbid"):
@@ -33,9 +35,10 @@ class MixsteConfig(BaseModel, frozen=True, extra="forbid"):
     n_heads: int = Field(8, ge=1, description="attention heads")
     mlp_ratio: float = Field(2.0, gt=0, description="hidden channels of the MLPs over width")
     drop_path: float = Field(0.1, ge=0, lt=1, description="stochastic depth while training")
-    inputs: Literal["rays", "rays_and_relative"] = Field(
+    inputs: Literal["rays", "rays_and_relative", "person"] = Field(
         "rays_and_relative",
-        description="rays: x/z, y/z alone, as MixSTE; rays_and_relative: those about the root too",
+        description="rays: x/z, y/z alone, as MixSTE; rays_and_relative: those about the root too; "
+        "person: the view turned onto the person, once per window, the apparent size apart",
     )
     hop: int | None = Field(
         None, ge=1, description="frames from window to window when answering; default: half of one"
@@ -87,7 +90,7 @@ class Mixste(nn.Module):
         super().__init__()
         self.config = config
         width = config.width
-        self.entry = nn.Linear(2 if config.inputs == "rays" else 4, width)
+        self.entry = nn.Linear(_CHANNELS[config.inputs], width)
         self.joint_places = nn.Parameter(torch.zeros(1, N_JOINTS, width))
         self.frame_places = nn.Parameter(torch.zeros(1, config.frames, width))
         # the share left out grows with depth, as in MixSTE
@@ -123,9 +126,11 @@ class Mixste(nn.Module):
             ValueError: another number of joints, or of frames than the window's.
         """
         check_joints(rays, "rays")
-        features = self.features(self._inputs(rays))
+        view = PersonView.of(rays) if self.config.inputs == "person" else None
+        features = self.features(self._inputs(rays) if view is None else view.inputs(ROOT))
         pose = self.exit(self.exit_norm(features))
-        return features, pose - pose[:, :, ROOT : ROOT + 1]
+        pose = pose - pose[:, :, ROOT : ROOT + 1]
+        return features, pose if view is None else view.back(pose)
 
     def features(self, inputs: Tensor) -> Tensor:
         """Run all blocks on inputs (B, T, 17, channels); returns f_ST (B, T, 17, width)."""
