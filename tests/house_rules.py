@@ -40,6 +40,7 @@ ROOMS = (
     "preprocessing/videos",
     "preprocessing/mocap",
     "preprocessing/mocap/procedural",
+    "preprocessing/mocap/freestyle",
     "preprocessing/detectors/interface",
     "preprocessing/keypoints",
     "preprocessing/datasets",
