@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from diffpose.platform.base import command_line
-from diffpose.platform.workflows.get_detector import GetDetectorSettings, get_detector
+from diffpose.platform.downloads.get_detector import GetDetectorSettings, get_detector
 
 
 def main(arguments: Sequence[str]) -> int:

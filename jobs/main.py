@@ -8,6 +8,7 @@ import sys
 
 JOBS = {
     "preprocess": "recordings -> pose store: detections and mixtures",
+    "make-motion": "motion of our own as a library of BVH files",
     "render": "films with known truth from motion capture",
     "calibrate": "make a detector's heatmaps honest, on films with known truth",
     "get-detector": "bring a real detector's networks to this machine",

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
-from diffpose.model.geometry.person_view import N_INPUTS, person_view
+from diffpose.model.geometry.person_view import N_INPUTS, PersonView
 from diffpose.model.geometry.skeleton import ROOT
 from diffpose.model.networks.graph_layers import GraphAttentionBlock, GraphConvolution, check_joints
 from diffpose.model.observations.detections import POSE_SCALE_PER_MM
@@ -74,14 +74,14 @@ class Graformer(nn.Module):
             f_ST (B, 17, width) and the pose (B, 17, 3) in the space of h, root 0.
         """
         check_joints(rays, "rays")
-        view = person_view(rays) if self.config.inputs == "person" else None
+        view = PersonView.of(rays) if self.config.inputs == "person" else None
         x = self.entry(_inputs(rays) if view is None else view.inputs(ROOT))
         for block in self.blocks:
             x = block(x)
         features = self.norm(x)
         pose = self.exit(features)
         pose = pose - pose[:, ROOT : ROOT + 1]
-        return features, pose if view is None else view.to_camera(pose)
+        return features, pose if view is None else view.back(pose)
 
     def poses_mm(
         self,

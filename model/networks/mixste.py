@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, model_validator
 from torch import Tensor, nn
 
-from diffpose.model.geometry.person_view import N_INPUTS, person_view
+from diffpose.model.geometry.person_view import N_INPUTS, PersonView
 from diffpose.model.geometry.skeleton import N_JOINTS, ROOT
 from diffpose.model.networks.graph_layers import JointAttention, check_joints
 from diffpose.model.networks.windows import dilation_of, over_windows
@@ -145,12 +145,12 @@ class Mixste(nn.Module):
             ValueError: another number of joints, or of frames than the window's.
         """
         check_joints(rays, "rays")
-        view = person_view(rays) if self.config.inputs == "person" else None
+        view = PersonView.of(rays) if self.config.inputs == "person" else None
         inputs = self._inputs(rays) if view is None else view.inputs(ROOT)
         features = self.features(inputs, step_s)
         pose = self.exit(self.exit_norm(features))
         pose = pose - pose[:, :, ROOT : ROOT + 1]
-        return features, pose if view is None else view.to_camera(pose)
+        return features, pose if view is None else view.back(pose)
 
     def features(self, inputs: Tensor, step_s: Tensor | None = None) -> Tensor:
         """Run all blocks on inputs (B, T, 17, channels), steps (B,); f_ST (B, T, 17, width)."""

@@ -17,12 +17,9 @@ from diffpose.platform.base.errors import ConfigError
 from diffpose.preprocessing.mocap.bvh import BvhMotion, write_bvh
 from diffpose.preprocessing.mocap.procedural.actions import ACTIONS
 from diffpose.preprocessing.mocap.procedural.body import assemble, random_body
-from diffpose.preprocessing.mocap.procedural.freestyle import FREE
 from diffpose.preprocessing.mocap.procedural.take import Take, every_angle_noise, own_posture
 
-# What a demonstration shows, and what besides can be made to learn from.
 ACTION_NAMES: tuple[str, ...] = tuple(ACTIONS)
-ALL_ACTIONS = ACTIONS | FREE
 
 
 def generate_motion(
@@ -31,7 +28,7 @@ def generate_motion(
     """Return one take of an action by a random person.
 
     Args:
-        action: One of `ALL_ACTIONS`.
+        action: One of `ACTION_NAMES`.
         seed: Fixes the person, the style and the movement together with `action`; at least 0.
         duration_s: Length in seconds.
         fps: Frames per second.
@@ -48,7 +45,7 @@ def generate_motion(
     body = random_body(rng)
     take = Take(rng, times)
     own_posture(take)
-    ALL_ACTIONS[action](take)
+    ACTIONS[action](take)
     every_angle_noise(take)
     return assemble(body, take.tracks, take.plant, fps)
 
@@ -60,7 +57,7 @@ def write_motion_library(
 
     Args:
         uri: Local folder or any fsspec URI; made if absent.
-        actions: Names of `ALL_ACTIONS`; those of `ACTION_NAMES` when None.
+        actions: Names of `ACTION_NAMES`; all when None.
         takes_per_action: Files per action, each by another person.
         duration_s: Length of each file in seconds.
         seed: Same seed, same files; a longer library extends a shorter one.
@@ -89,7 +86,7 @@ def write_motion_library(
 
 
 def _check(action: str, duration_s: float, fps: float) -> None:
-    if action not in ALL_ACTIONS:
-        raise ConfigError(f"unknown action {action!r}; expected one of {', '.join(ALL_ACTIONS)}")
+    if action not in ACTIONS:
+        raise ConfigError(f"unknown action {action!r}; expected one of {', '.join(ACTION_NAMES)}")
     if not (duration_s > 0 and fps > 0):
         raise ConfigError(f"duration_s and fps must be above 0, got {duration_s} and {fps}")

@@ -13,7 +13,7 @@ from pydantic import Field
 from diffpose.platform.base.config import Settings
 from diffpose.platform.base.errors import SourceError
 from diffpose.platform.base.storage import write_bytes
-from diffpose.platform.workflows.detector_files import (
+from diffpose.platform.downloads.detector_files import (
     Fetched,
     Package,
     by_npm,
