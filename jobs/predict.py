@@ -143,10 +143,14 @@ def predict(settings: PredictSettings) -> int:
             if not _answered(join(out, f"{file}.json"), question):
                 left.append(LiftPerson(person, file, question))
         progress = Progress("lift", len(people), "people", already=len(people) - len(left))
-        stage = make_predict_fn(store.uri, run, overrides, settings.seed, out)
+        stage = make_predict_fn(
+            store.uri, run, overrides, settings.seed, out, settings.detector.when_in_doubt
+        )
         for done in run_stages(left, [stage], settings.workers):
             progress.advance(1)
             print(f"  {out}/{done.file}.json: {done.frames} frames")
+            if done.doubt:
+                sys.stderr.write(f"warning: {done.file}: {done.doubt}\n")
     return 0
 
 

@@ -59,10 +59,13 @@ class DetectorKind(Settings, ABC):
     Attributes:
         reads: what it turns into heatmaps.
         own_finder: who looks for people in whole frames where nobody else is named.
+        when_in_doubt: what to do where its observations do not hold together; None: nothing is
+            known of when they do not.
     """
 
     reads: ClassVar[Material]
     own_finder: ClassVar[Literal["bundled", "blazepose"]] = "bundled"
+    when_in_doubt: ClassVar[str | None] = None
 
     @classmethod
     def installed(cls) -> bool:
