@@ -166,11 +166,19 @@ def predict(settings: PredictSettings) -> int:
                 left.append(LiftPerson(person, file, question))
         progress = Progress("lift", len(people), "people", already=len(people) - len(left))
         stage = make_predict_fn(
-            store.uri, run, overrides, settings.seed, out, height_m=settings.height_m
+            store.uri,
+            run,
+            overrides,
+            settings.seed,
+            out,
+            when_in_doubt=settings.detector.when_in_doubt,
+            height_m=settings.height_m,
         )
         for done in run_stages(left, [stage], settings.workers):
             progress.advance(1)
             print(f"  {out}/{done.file}.json: {done.frames} frames")
+            if done.doubt:
+                sys.stderr.write(f"warning: {done.file}: {done.doubt}\n")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import io
 import json
@@ -20,6 +21,7 @@ from diffpose.model.lifting.lifter import row_seeds
 from diffpose.model.lifting.long_sequence import lift_in_parts
 from diffpose.model.lifting.sampling import SamplingSettings
 from diffpose.model.observations.initial_distribution import Observations
+from diffpose.model.observations.plausibility import plausibility
 from diffpose.platform.base.storage import join, write_bytes, write_json
 from diffpose.platform.execution.ray_stages import Stage
 from diffpose.platform.prediction.unseen import covering_unseen, spread_mm
@@ -81,10 +83,17 @@ class LiftPerson:
 
 
 class Written(NamedTuple):
-    """An answer that was written: its files' name without suffix, and its frames."""
+    """An answer that was written.
+
+    Attributes:
+        file: its files' name without suffix.
+        frames: how many it has.
+        doubt: why the observations under it may be worthless, or "".
+    """
 
     file: str
     frames: int
+    doubt: str = ""
 
 
 def people_of(clips: Sequence[Clip]) -> list[Person]:
@@ -126,6 +135,7 @@ def make_predict_fn(
     seed: int,
     out: str,
     *,
+    when_in_doubt: str | None = None,
     height_m: float | None = None,
 ) -> Stage:
     """Return a stage from LiftPerson to Written: lifts a person, writes the files.
@@ -139,6 +149,8 @@ def make_predict_fn(
         overrides: of the run's sampling settings.
         seed: of the hypotheses.
         out: folder of the answers.
+        when_in_doubt: what to say where the observations do not hold together (DetectorKind);
+            such answers do not claim to be calibrated. None: not asked.
         height_m: standing height of the people, where it is known.
     """
 
@@ -177,8 +189,15 @@ def make_predict_fn(
             arrays["covariance_mm2"] = uncertainty.covariance_mm2.astype(np.float32)
         if height_m is not None:
             arrays |= scaled(arrays, scale_to_height(lifted.pose_mm, height_m))
+        doubt = ""
+        if when_in_doubt is not None:
+            crops = np.concatenate([store.read("heatmap_crop", *r) for r in rows])
+            doubt = _doubt(arrays, crops, when_in_doubt)
+        if doubt:  # what was fitted to observations that hold together says nothing here
+            note = ". ".join([doubt, *([uncertainty.note] if uncertainty.note else [])])
+            uncertainty = dataclasses.replace(uncertainty, calibrated=False, note=note)
         write_person(out, asked, arrays, uncertainty, run)
-        return Written(asked.file, len(arrays["poses_mm"]))
+        return Written(asked.file, len(arrays["poses_mm"]), doubt)
 
     return predict
 
@@ -244,6 +263,16 @@ def write_person(
             "seen": (arrays["confidence"] >= LEAST_SEEN).tolist(),
             **rounded,
         },
+    )
+
+
+def _doubt(arrays: dict[str, NDArray[Any]], crops: NDArray[np.floating], when_in_doubt: str) -> str:
+    figures = plausibility(
+        arrays["keypoints_px"], arrays["confidence"], crops, arrays["timestamp_s"]
+    )
+    found = figures.doubts()
+    return (
+        f"the detections do not hold together: {'; '.join(found)}. {when_in_doubt}" if found else ""
     )
 
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import safetensors
@@ -47,6 +47,11 @@ _AT_ONCE = 32
 
 class BundledSettings(PixelDetectorKind):
     """The detector that comes with the project."""
+
+    when_in_doubt: ClassVar[str | None] = (
+        "The bundled detector knows rendered people alone. For real ones: diffpose get-detector "
+        "blazepose, then detector.kind=blazepose and another out="
+    )
 
     kind: Literal["bundled"] = "bundled"
     weights: str | None = Field(

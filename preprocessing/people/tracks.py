@@ -132,8 +132,8 @@ def _tracked(job: VideoJob, video: InspectedVideo) -> TrackedVideo:
     if not tracks:
         raise SourceError(
             f"{uri}: no person was found in {len(boxes.frames)} of its {len(looked.pts)} frames. "
-            "Lower people.threshold, or try people.finder=rtdetr."
-            + (f" ({damage})" if damage else "")
+            "Lower people.threshold, or use a detector of real people (diffpose get-detector "
+            "blazepose), or people.finder=rtdetr." + (f" ({damage})" if damage else "")
         )
     stem = name.rsplit("/", 1)[-1].rpartition(".")[0] or name
     return TrackedVideo(
@@ -158,7 +158,7 @@ def _boxes(
     if truth is None or sidecar.intrinsics_px is None:
         raise SourceError(
             f"{uri} has no sidecar with intrinsics_px and truth, which people.finder=sidecar "
-            "takes the boxes from. Use people.finder=bundled or rtdetr."
+            "takes the boxes from. Use people.finder=bundled, blazepose or rtdetr."
         )
     return _true_boxes(truth, sidecar, looked.time_s)
 

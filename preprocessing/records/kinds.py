@@ -60,11 +60,14 @@ class DetectorKind(Settings, ABC):
         reads: what it turns into heatmaps.
         own_finder: who looks for people in whole frames where nobody else is named.
         gives_pose: whether it also says where the joints are in space.
+        when_in_doubt: what to do where its observations do not hold together; None: nothing is
+            known of when they do not.
     """
 
     reads: ClassVar[Material]
     own_finder: ClassVar[Literal["bundled", "blazepose"]] = "bundled"
     gives_pose: ClassVar[bool] = False
+    when_in_doubt: ClassVar[str | None] = None
 
     @classmethod
     def installed(cls) -> bool:
