@@ -196,7 +196,9 @@ def projected_covariance_px2(
         (..., 2, 2), px^2.
     """
     points = np.asarray(points_mm, dtype=np.float64)
-    jacobian = _Views.of([camera]).jacobian(points.reshape(-1, 3))[0].reshape(*points.shape[:-1], 2, 3)
+    jacobian = (
+        _Views.of([camera]).jacobian(points.reshape(-1, 3))[0].reshape(*points.shape[:-1], 2, 3)
+    )
     projected: Array = jacobian @ covariance_mm2 @ jacobian.swapaxes(-1, -2)
     return projected
 

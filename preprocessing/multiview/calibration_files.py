@@ -17,7 +17,9 @@ from diffpose.preprocessing.multiview.qualisys import read_qualisys
 Unit: TypeAlias = Literal["m", "cm", "mm"]
 UNIT_MM: dict[Unit, float] = {"m": 1000.0, "cm": 10.0, "mm": 1.0}
 INTRINSIC, EXTRINSIC = "intri.yml", "extri.yml"
-KNOWN = f"*.qca.txt (Qualisys), *.toml (Pose2Sim, Caliscope, Anipose) or {INTRINSIC} and {EXTRINSIC}"
+KNOWN = (
+    f"*.qca.txt (Qualisys), *.toml (Pose2Sim, Caliscope, Anipose) or {INTRINSIC} and {EXTRINSIC}"
+)
 # Cameras that look at one person stand this far apart, at least the two that are farthest.
 _LEAST_APART_MM, _MOST_APART_MM = 200.0, 200_000.0
 

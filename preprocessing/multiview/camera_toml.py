@@ -54,9 +54,7 @@ def read_camera_toml(uri: str, data: bytes, unit_mm: float) -> list[CalibratedCa
     return [_camera(f"{uri}, [{prefix}{n}]", n, part, unit_mm) for n, part in wanted.items()]
 
 
-def _camera(
-    where: str, section: str, part: Mapping[str, Any], unit_mm: float
-) -> CalibratedCamera:
+def _camera(where: str, section: str, part: Mapping[str, Any], unit_mm: float) -> CalibratedCamera:
     if part.get("fisheye"):
         raise SourceError(
             f"{where}: fisheye = true; OpenCV's fisheye lens cannot be read. Calibrate with the "

@@ -52,9 +52,7 @@ class DetectedViews:
                 f"{len(self.cameras)} cameras are too few: a truth takes two, and one more where "
                 "each is to be judged by the others. Give films of more cameras."
             )
-        return triangulate(
-            [self.cameras[c] for c in kept], self.keypoints_px[kept], mirror=MIRROR
-        )
+        return triangulate([self.cameras[c] for c in kept], self.keypoints_px[kept], mirror=MIRROR)
 
 
 def detected_views(
