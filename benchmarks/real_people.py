@@ -5,12 +5,12 @@
 
 FOLDER holds synchronous films of one person by several calibrated cameras and their calibration
 (Qualisys, TOML of Pose2Sim or Caliscope, EasyMocap; calibration= names it where it lies elsewhere).
-Every film is detected as `diffpose preprocess` does it, with its camera's true focal length and the
-lens's distortion taken out; the joints of all films give the truth with its own error
-(model/geometry/triangulation.py, model/metrics/truth_error.py); every camera is then lifted alone by
-every run. Beside them: the context encoder of the first run, and the detector's own 3D where it has
-one. Writes the section "real people" of benchmarks/RESULTS.md and benchmarks/results/
-real_people.json; section=null prints only.
+Every film is detected as `diffpose preprocess` does it, with its camera's true focal length and
+the lens's distortion taken out; the joints of all films give the truth with its own error
+(model/geometry/triangulation.py, model/metrics/truth_error.py); every camera is then lifted alone
+by every run. Beside them: the context encoder of the first run, and the detector's own 3D where it
+has one. Writes the section "real people" of benchmarks/RESULTS.md and
+benchmarks/results/real_people.json; section=null prints only.
 """
 
 from __future__ import annotations
@@ -111,8 +111,8 @@ def benchmark(settings: RealPeopleSettings) -> int:
         figures = _measured(settings, scene)
     if settings.section is not None:
         write_json(str(FIGURES_FILE), figures)
-        replace_section(settings.section, "\n".join(_section(settings, figures)) + "\n")
-    print("\n".join(_section(settings, figures)))
+        replace_section(settings.section, "\n".join(_section(figures)) + "\n")
+    print("\n".join(_section(figures)))
     return 0
 
 
@@ -209,7 +209,7 @@ def _mean(parts: list[dict[str, float]]) -> dict[str, float]:
     return {key: float(np.mean([part[key] for part in parts])) for key in sorted(keys)}
 
 
-def _section(settings: RealPeopleSettings, figures: Mapping[str, Any]) -> list[str]:
+def _section(figures: Mapping[str, Any]) -> list[str]:
     truth, cameras = figures["truth"], figures["cameras"]
     lines = [
         "## Real people",

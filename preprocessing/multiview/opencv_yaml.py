@@ -42,7 +42,7 @@ def read_opencv_yaml(uri: str, data: bytes) -> dict[str, Any]:
     try:
         # %YAML:1.0 is what OpenCV writes, and no directive of YAML
         lines = [line for line in data.decode().splitlines() if not line.startswith("%YAML")]
-        content = yaml.load("\n".join(lines), _Loader)  # noqa: S506 - a SafeLoader
+        content = yaml.load("\n".join(lines), _Loader)
     except (UnicodeDecodeError, yaml.YAMLError, KeyError, ValueError, TypeError) as error:
         raise SourceError(f"{uri} is no YAML as OpenCV writes it: {error}.") from None
     if not isinstance(content, dict):
