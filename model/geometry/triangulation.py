@@ -7,11 +7,11 @@ support alike. Views are C pictures of the same moment, in pixels of a lens with
    sum |(I - d d^T)(X - c)|^2 over cameras at c with rays d, linear in X), and so do all together.
    Each candidate is charged for every view min(r^2 / (3 sigma)^2, 1), r its distance from where
    the view has the joint (RANSAC's consensus with MSAC's cost, Torr & Zisserman, CVIU 78, 2000,
-   over all pairs instead of some). Where a left joint has a right twin, a view that fits only with the
-   two exchanged is charged `_EXCHANGED` more and counts with them exchanged: detectors mix the
+   over all pairs instead of some). Where a left joint has a right twin, a view that fits only with
+   the two exchanged is charged `_EXCHANGED` more and counts with them exchanged: detectors mix the
    sides up.
 2. From the cheapest one, Gauss-Newton on the reprojection error of the views that fit, with
-   Huber's weights; which views fit is asked again with the widths that the residuals themselves show.
+   Huber's weights; which views fit is asked again with the widths that the residuals show.
 3. Covariance s^2 (J^T J)^-1, J the Jacobian in units of sigma, s^2 the joint's mean squared
    residual per degree of freedom (2 m - 3 of m views), over all frames.
 
@@ -50,7 +50,7 @@ _EXCHANGED = 0.3  # of a view that fits with left and right exchanged alone, of 
 _HUBER = 1.345  # 95 % of least squares' efficiency on Gaussian errors
 _ROUNDS, _STEPS = 4, 4  # of asking which views fit, and of Gauss-Newton within each
 _MOST_PAIRS = 60
-_AS_GOOD = 1.0  # costs that differ by less leave the choice open
+_AS_GOOD = 1.5  # costs that differ by less leave the choice open
 _FAR_MM = 100.0  # between candidates that are different answers, and from neighbours in time
 _NEIGHBOURS = 15  # frames to either side
 
