@@ -155,7 +155,10 @@ def triangulate(
     sigma = np.broadcast_to(np.asarray(sigma_px if expected is None else expected), seen.shape[:3])
     views = _Views.of(cameras)
     start, exchanged = _agreed(views, straight, sigma, mirror)
-    twins = straight[:, :, list(mirror)] if mirror is not None else straight
+    twins = straight
+    if mirror is not None:  # what is exchanged are two: a joint alone near the other is wrong
+        twins = straight[:, :, list(mirror)]
+        exchanged &= exchanged[:, :, list(mirror)]
     c, n, j = seen.shape[:3]
     used = np.where(exchanged[..., None], twins, straight)
     points, covariance, fits, scale = _refined(
