@@ -45,7 +45,7 @@ class CalibratedCamera:
             ValueError: sizes or focal lengths that are not above 0, a matrix that is no rotation,
                 a place that is none.
         """
-        if min(self.width or 1, self.height or 1) <= 0:
+        if any(side is not None and side <= 0 for side in (self.width, self.height)):
             raise ValueError(f"pictures must have a size, got {self.width} x {self.height} px")
         if not np.isfinite(self.intrinsics_px).all() or min(self.intrinsics_px[:2]) <= 0:
             raise ValueError(f"focal lengths must be above 0 px, got {list(self.intrinsics_px)}")
@@ -83,7 +83,11 @@ class CalibratedCamera:
             ValueError: a quantity is not that.
         """
         k = np.asarray(matrix, dtype=np.float64)
-        if k.shape != (3, 3) or not np.allclose(k[2], [0, 0, 1]) or abs(k[0, 1]) > 1e-6 * k[0, 0]:
+        if (
+            k.shape != (3, 3)
+            or not np.allclose(k[2], [0, 0, 1])
+            or abs(k[0, 1]) > 1e-6 * abs(k[0, 0])
+        ):
             raise ValueError(f"a camera matrix is [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], got {k}")
         bend = np.asarray(distortion, dtype=np.float64).ravel()
         if len(bend) not in (0, 4, 5):

@@ -6,19 +6,19 @@ support alike. Views are C pictures of the same moment, in pixels of a lens with
 1. Every pair of views gives a candidate, the point nearest to both rays (the minimum of
    sum |(I - d d^T)(X - c)|^2 over cameras at c with rays d, linear in X), and so do all together.
    Each candidate is charged for every view min(r^2 / (3 sigma)^2, 1), r its distance from where
-   the view has the joint (RANSAC's consensus with MSAC's cost, Torr & Zisserman, CVIU 78, 2000, over
-   all pairs instead of some). Where a left joint has a right twin, a view that fits only with the
-   two exchanged is charged `_EXCHANGED` more and counts with them exchanged: detectors mix the
+   the view has the joint (RANSAC's consensus with MSAC's cost, Torr & Zisserman, CVIU 78, 2000,
+   over all pairs instead of some). Where a left joint has a right twin, a view that fits only with
+   the two exchanged is charged `_EXCHANGED` more and counts with them exchanged: detectors mix the
    sides up.
-2. From the cheapest one, Gauss-Newton on the reprojection error of the views that fit, with Huber's
-   weights; which views fit is asked again with the widths that the residuals themselves show.
-3. Covariance s^2 (J^T J)^-1, J the Jacobian in units of sigma, s^2 the joint's mean squared residual
-   per degree of freedom (2 m - 3 of m views), over all frames.
+2. From the cheapest one, Gauss-Newton on the reprojection error of the views that fit, with
+   Huber's weights; which views fit is asked again with the widths that the residuals show.
+3. Covariance s^2 (J^T J)^-1, J the Jacobian in units of sigma, s^2 the joint's mean squared
+   residual per degree of freedom (2 m - 3 of m views), over all frames.
 
 Two views test each other by one number alone, so a wrong view agrees with a right one by chance
 every now and then. Where only two of three or more agree, and another candidate is as good and far
-away, the one that the joint's surer neighbours in time are near is taken; without such, the point is
-unknown (NaN).
+away, the one that the joint's surer neighbours in time are near is taken; without such, the point
+is unknown (NaN).
 
 What all views have wrong alike, such as where a detector believes a hip to be, no residual shows.
 
@@ -50,7 +50,7 @@ _EXCHANGED = 0.3  # of a view that fits with left and right exchanged alone, of 
 _HUBER = 1.345  # 95 % of least squares' efficiency on Gaussian errors
 _ROUNDS, _STEPS = 4, 4  # of asking which views fit, and of Gauss-Newton within each
 _MOST_PAIRS = 60
-_AS_GOOD = 1.0  # costs that differ by less leave the choice open
+_AS_GOOD = 1.5  # costs that differ by less leave the choice open
 _FAR_MM = 100.0  # between candidates that are different answers, and from neighbours in time
 _NEIGHBOURS = 15  # frames to either side
 
@@ -155,7 +155,10 @@ def triangulate(
     sigma = np.broadcast_to(np.asarray(sigma_px if expected is None else expected), seen.shape[:3])
     views = _Views.of(cameras)
     start, exchanged = _agreed(views, straight, sigma, mirror)
-    twins = straight[:, :, list(mirror)] if mirror is not None else straight
+    twins = straight
+    if mirror is not None:  # what is exchanged are two: a joint alone near the other is wrong
+        twins = straight[:, :, list(mirror)]
+        exchanged &= exchanged[:, :, list(mirror)]
     c, n, j = seen.shape[:3]
     used = np.where(exchanged[..., None], twins, straight)
     points, covariance, fits, scale = _refined(
@@ -174,7 +177,7 @@ def triangulate(
 
 
 def person_sizes_px(pixels: Array) -> Array:
-    """Return the extent of poses (..., J, 2) that is their diagonal, (...), px; NaN where unseen."""
+    """Return the diagonal of the boxes around poses (..., J, 2), (...), px; NaN where unseen."""
     known = np.isfinite(pixels).all(axis=-1, keepdims=True)
     high = np.where(known, pixels, -np.inf).max(axis=-2)
     low = np.where(known, pixels, np.inf).min(axis=-2)

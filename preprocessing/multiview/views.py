@@ -82,8 +82,8 @@ def matched(
     alone = [name for name in names if _plain(_stem(name)) not in known] or [*names]
     raise SourceError(
         f"No camera of their own for {', '.join(alone)}: the calibration has "
-        f"{', '.join(camera.name for camera in cameras)}. Name recordings as their cameras, such as "
-        f"{cameras[0].name}.mp4, one of each."
+        f"{', '.join(camera.name for camera in cameras)}. Name recordings as their cameras, "
+        f"such as {cameras[0].name}.mp4, one of each."
     )
 
 

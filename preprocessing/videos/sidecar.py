@@ -5,7 +5,8 @@
      "truth": "NAME.truth.npz"}
 
 Every key is optional. ``distortion`` is of Human3.6M's model; ``distortion_opencv`` is that of
-OpenCV and most calibration programs, in its order k1, k2, p1, p2, k3. ``truth`` names an npz file beside it (plain arrays, no pickles) with
+OpenCV and most calibration programs, in its order k1, k2, p1, p2, k3. ``truth`` names an npz file
+beside it (plain arrays, no pickles) with
 ``timestamp_s`` (T,) and ``joints_mm`` (P, T, 17, 3): P people in the camera frame (x right, y down,
 z forward, origin in the camera), H36M-17 order, NaN where a person is absent; and, if known,
 ``boxes_px`` (P, T, 4: x0, y0, x1, y1), the box around each person's silhouette, and
