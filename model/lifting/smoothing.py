@@ -60,7 +60,7 @@ MOTION_DENSITY: dict[str, float] = {
 WHITE_SHARE = 0.15
 ERROR_TIME_S = 1.7
 
-_LEAST_MM2, _LEAST_WHITE, _UNEVEN = 1.0, 1e-3, 0.2
+_LEAST_MM2 = 1.0
 
 
 def motion_density() -> Array:
@@ -76,7 +76,7 @@ def smooth(
     causal: bool = False,
     lengths: Sequence[int] | None = None,
     density: Array | None = None,
-    white_share: float | None = None,
+    white_share: float = WHITE_SHARE,
     error_time_s: float = ERROR_TIME_S,
 ) -> tuple[Array, Array]:
     """Smooth poses of sequences, each by itself.
@@ -88,7 +88,7 @@ def smooth(
         causal: each frame by those before it alone, as a stream must.
         lengths: frames of each sequence, adding up to T; default: one sequence.
         density: (J,), q in mm^2/s^3; default: MOTION_DENSITY.
-        white_share: a, above 0 and at most 1; default: what each track shows (shown_white_share).
+        white_share: a, above 0 and at most 1.
         error_time_s: tau.
 
     Returns:
@@ -107,7 +107,7 @@ def smooth(
             f"Expected poses (T, {N_JOINTS}, 3) and covariances (T, {N_JOINTS}, 3, 3), got "
             f"{poses.shape} and {spread.shape}."
         )
-    if not 0 < (white_share or WHITE_SHARE) <= 1 or error_time_s <= 0:
+    if not 0 < white_share <= 1 or error_time_s <= 0:
         raise ValueError(
             f"white_share must lie in (0, 1] and error_time_s above 0, got {white_share} and "
             f"{error_time_s}."
@@ -121,15 +121,10 @@ def smooth(
         near = int(np.searchsorted(np.cumsum(apart), error_time_s))
         for j in MOVING:
             own = spread[first:stop, j] + _LEAST_MM2 * np.eye(3)
-            own_white = (
-                shown_white_share(poses[first:stop, j], own, apart, causal=causal)
-                if white_share is None
-                else np.full(part, float(white_share))
-            )
             begin = own[0] if causal else own[: max(near, 1)].mean(axis=0)
             found[first:stop, j], sure[first:stop, j] = smoothed_track(
                 np.ascontiguousarray(poses[first:stop, j]), own, apart,
-                q[j], own_white, error_time_s, begin, causal,
+                q[j], white_share, error_time_s, begin, causal,
             )  # fmt: skip
         first = stop
     return found, sure
@@ -145,34 +140,6 @@ def _sequences(lengths: Sequence[int], times: Array) -> Sequence[int]:
                 "frames per second (fps=), or leave smooth out."
             )
     return lengths
-
-
-def shown_white_share(places: Array, covariance: Array, apart: Array, *, causal: bool) -> Array:
-    """Return a per frame, (T,): WHITE_SHARE, or less where a track is too quiet for so much.
-
-    White errors a C alone would give second differences the variance 6 a C, motion comes on top:
-    their mean square over 6 C is the most that a can be. A detector that errs alike in all
-    frames is so not smoothed as if it did not.
-
-    Args:
-        places: (T, 3), answers.
-        covariance: (T, 3, 3), C.
-        apart: (T,), time since the frame before.
-        causal: by the frames so far instead of all.
-    """
-    found = np.full(len(places), WHITE_SHARE)
-    if len(places) < 3:
-        return found
-    second = (np.diff(places, n=2, axis=0) ** 2).sum(axis=-1)
-    # of frames as far apart as those before; what was not seen has none
-    even = np.abs(apart[2:] - apart[1:-1]) <= _UNEVEN * apart[1:-1]
-    even &= np.isfinite(second)
-    wide = 6.0 * np.trace(covariance[1:-1], axis1=-2, axis2=-1)
-    top, under = np.cumsum(np.where(even, second, 0.0)), np.cumsum(np.where(even, wide, 0.0))
-    shown = np.where(under > 0, top / np.maximum(under, 1e-9), WHITE_SHARE)
-    found[2:] = shown if causal else shown[-1]
-    found[:2] = found[2] if not causal else WHITE_SHARE
-    return found.clip(_LEAST_WHITE, WHITE_SHARE)
 
 
 def left_as_right(density: Array) -> Array:

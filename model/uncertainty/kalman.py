@@ -26,7 +26,7 @@ def _filter(
     covariances: Array,
     apart: Array,
     q: float,
-    white: Array,
+    white: float,
     tau: float,
     first: Array,
     means: Array,
@@ -40,7 +40,7 @@ def _filter(
     mean, spread = np.zeros(9), np.zeros((9, 9))
     for i in range(3):
         spread[i, i], spread[3 + i, 3 + i] = _PLACE_MM2, _SPEED_MM2_S2
-    spread[6:, 6:] = (1.0 - white[0]) * first
+    spread[6:, 6:] = (1.0 - white) * first
     measure = np.zeros((3, 9))
     for i in range(3):
         measure[i, i] = measure[i, 6 + i] = 1.0
@@ -60,10 +60,10 @@ def _filter(
             spread[i, 3 + i] += q * dt**2 / 2
             spread[3 + i, i] += q * dt**2 / 2
             spread[3 + i, 3 + i] += q * dt
-        spread[6:, 6:] += (1.0 - kept * kept) * (1.0 - white[t]) * covariances[t]
+        spread[6:, 6:] += (1.0 - kept * kept) * (1.0 - white) * covariances[t]
         z = places[t]
         if np.isfinite(z).all():
-            noise = white[t] * covariances[t]
+            noise = white * covariances[t]
             turned = np.dot(spread, back)
             inverse = np.linalg.inv(np.dot(measure, turned) + noise)
             gain = np.dot(turned, inverse)
@@ -83,7 +83,7 @@ def smoothed_track(
     covariances: Array,
     apart: Array,
     q: float,
-    white: Array,
+    white: float,
     tau: float,
     first: Array,
     causal: bool,
@@ -94,9 +94,7 @@ def smoothed_track(
         places: (T, 3), z; frames with NaN are not measured.
         covariances: (T, 3, 3), C.
         apart: (T,), time since the frame before; 0 for the first.
-        q: density.
-        white: (T,), a.
-        tau: how long b lasts.
+        q, white, tau: density, a, and how long b lasts.
         first: (3, 3), C of what b begins with.
         causal: each frame by those before it.
 

@@ -121,15 +121,12 @@ def test_a_stream_does_not_know_what_comes() -> None:
     times = np.arange(40) / 30
     _, seen = track(times, 1)
     pose, covariance = of_joint_1(seen, ROOTS @ ROOTS.T)
-    whole = smooth(pose, covariance, times, **known(causal=True))
-    part = smooth(pose[:20], covariance[:20], times[:20], **known(causal=True))
+    whole = smooth(pose, covariance, times, causal=True)
+    part = smooth(pose[:20], covariance[:20], times[:20], causal=True)
     np.testing.assert_allclose(whole[0][:20], part[0])
     np.testing.assert_allclose(whole[1][:20], part[1])
-    later = smooth(pose, covariance, times, **known())
-    assert (
-        np.abs(later[0][:20] - smooth(pose[:20], covariance[:20], times[:20], **known())[0]).max()
-        > 0.1
-    )
+    later = smooth(pose, covariance, times)
+    assert np.abs(later[0][:20] - smooth(pose[:20], covariance[:20], times[:20])[0]).max() > 0.1
     np.testing.assert_allclose(later[0][-1], whole[0][-1])
 
 
@@ -235,14 +232,3 @@ def test_smoothing_without_times_says_what_to_give() -> None:
         predicted_covariance(one, SamplingSettings(n_hypotheses=1), None, None)
     with pytest.raises(ValueError, match="root=subtracted"):
         SamplingSettings(smooth="clip", root="predicted")
-
-
-@pytest.mark.parametrize("causal", [False, True])
-def test_a_quiet_track_is_not_smoothed_as_if_it_were_noisy(causal: bool) -> None:
-    rng = np.random.default_rng(2)
-    apart = np.full(400, 1 / 30)
-    covariance = np.tile(900.0 * np.eye(3), (400, 1, 1))
-    for std, expected in ((2.0, 4 / 900), (30.0, WHITE_SHARE)):
-        places = rng.normal(0, std, (400, 3))
-        found = shown_white_share(places, covariance, apart, causal=causal)
-        assert found[-1] == pytest.approx(expected, rel=0.15)
