@@ -27,7 +27,6 @@ from pydantic import Field
 
 from diffpose.benchmarks.own_poses import own_poses_mm
 from diffpose.benchmarks.results import RESULTS, processor, replace_section
-from diffpose.model.geometry.triangulation import Triangulated
 from diffpose.model.lifting.lifter import row_seeds
 from diffpose.model.lifting.long_sequence import lift_in_parts
 from diffpose.model.lifting.prediction import Lifted
@@ -39,6 +38,7 @@ from diffpose.model.metrics.uncertain_truth import (
     limb_jitter,
     root_relative_covariance,
 )
+from diffpose.model.multiview.triangulation import Triangulated
 from diffpose.model.observations.initial_distribution import Observations
 from diffpose.platform.base import command_line
 from diffpose.platform.base.config import Settings
