@@ -104,7 +104,7 @@ def surer_by(errors_mm2: Array, detected_mm: NDArray[np.floating]) -> Array:
     ratio = np.tile(np.eye(3), (n, N_JOINTS, 1, 1))
     if known.any():
         own = BLAZEPOSE.precision(detected[known])
-        after = np.linalg.inv(np.linalg.inv(errors_mm2) + own)
+        after = np.asarray(np.linalg.inv(np.linalg.inv(errors_mm2) + own), np.float64)
         before = np.broadcast_to(errors_mm2, after.shape)
         ratio[known] = shrinking(_blocks(before), _blocks(after))
     return ratio

@@ -87,7 +87,7 @@ def familiarity_of(pose_mm: NDArray[np.floating]) -> Familiarity:
     """Return what poses (n, 17, 3) are like, n at least 2."""
     flat = _without_size(pose_mm)
     covariance = np.cov(flat.T) + _RIDGE * np.eye(N_VALUES)
-    return Familiarity(flat.mean(axis=0), np.linalg.inv(covariance))
+    return Familiarity(flat.mean(axis=0), np.asarray(np.linalg.inv(covariance), np.float64))
 
 
 def _without_size(pose_mm: NDArray[np.floating]) -> Array:

@@ -181,7 +181,7 @@ def in_camera_axes(found: Heatmaps, camera: NDArray[np.floating]) -> NDArray[np.
     middle = found.crops[:, :2] + found.crops[:, 2:] * np.array([hm.WIDTH, hm.HEIGHT]) / 2
     rays = (middle - camera[:, 2:]) / camera[:, :2]
     turned = np.einsum("rij,rkj->rki", rotation_to(rays), found.poses_mm)
-    return turned.astype(np.float32)
+    return np.asarray(turned, dtype=np.float32)
 
 
 def cut_people(
