@@ -1,5 +1,5 @@
 # Two commands on a fresh machine:
-#   make demo    .venv, install, the whole way on the project's own motion
+#   make demo    .venv, install, the whole way on the project's own motion; FILM=my.mp4: and a film
 #   make test    .venv, install, all tests
 PYTHON ?= python3
 VENV := .venv
@@ -16,7 +16,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $(INSTALLED)
 
 demo: $(INSTALLED)
-	$(VENV)/bin/diffpose demo
+	$(VENV)/bin/diffpose demo $(if $(FILM),film='$(FILM)')
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .

@@ -3,10 +3,12 @@
 
     diffpose demo
     diffpose demo folder=/tmp/demo takes_per_action=4
+    diffpose demo film=my.mp4          # besides, a film of a real person
 
 Procedural motion capture -> films (mp4) -> people, heatmaps, pose store -> context encoder,
-mixtures, denoiser -> evaluation and report -> one question to the served model. Run again to go on
-where it stopped.
+mixtures, denoiser -> evaluation and report -> one question to the served model. A film of your own
+is lifted with the run and the detector that come along or are fetched; where no network allows that
+the bundled detector looks at it, which knows rendered people. Run again to go on where it stopped.
 """
 
 from __future__ import annotations
@@ -23,18 +25,23 @@ from pydantic import Field
 
 from diffpose.platform.base import command_line
 from diffpose.platform.base.config import Settings, read_yaml, validate
+from diffpose.platform.base.errors import DiffPoseError
 from diffpose.platform.base.storage import absolute, join, list_names
+from diffpose.platform.downloads.get_detector import GetDetectorSettings, get_detector
 from diffpose.platform.execution.ray_session import ray_session
 from diffpose.platform.store.pose_store import PoseStore
 from diffpose.platform.training.settings import TrainSettings
 from diffpose.platform.workflows.evaluate import EvaluateSettings, evaluate
+from diffpose.platform.workflows.predict import PredictSettings, predict
 from diffpose.platform.workflows.preprocess import preprocess
 from diffpose.platform.workflows.render import render
 from diffpose.platform.workflows.serve import ServeSettings, serving
 from diffpose.platform.workflows.train import train
+from diffpose.preprocessing.detectors.registry import first_installed
 from diffpose.preprocessing.mocap.procedural.motion import ACTION_NAMES, write_motion_library
 from diffpose.preprocessing.render.settings import FilmSettings
 from diffpose.preprocessing.settings import PreprocessSettings
+from diffpose.preprocessing.videos.settings import VideoSource
 
 
 class DemoSettings(Settings):
@@ -46,6 +53,7 @@ class DemoSettings(Settings):
     workers: int = Field(2, ge=1, description="tasks and training workers at once")
     encoder_epochs: int | None = Field(None, ge=1, description="default: the recipe's")
     denoiser_epochs: int | None = Field(None, ge=1, description="default: the recipe's")
+    film: str | None = Field(None, description="a film of a real person, lifted at the end")
     port: int = Field(8000, ge=1, le=65535, description="port of the served question")
     seed: int = Field(0, ge=0, description="of everything")
 
@@ -97,8 +105,22 @@ def demo(settings: DemoSettings) -> int:
         _say("6/6 serve: one question over HTTP")
         with serving(ServeSettings(run=run, port=settings.port)) as url:
             _ask(url, PoseStore.open(store))
+    if settings.film is not None:
+        _say("and a real film: detector and run for real people")
+        _lift_film(settings.film, join(folder, "film"))
     print(f"\ndone in {time.monotonic() - start:.0f} s; report: {run}/evaluation/report.html")
     return 0
+
+
+def _lift_film(film: str, out: str) -> None:
+    """Fetch the real detector if it is not there and can be fetched, and lift the film."""
+    if first_installed(VideoSource.default_detectors) != "blazepose":
+        try:
+            get_detector(GetDetectorSettings(name="blazepose"))
+        except DiffPoseError as error:
+            print(f"BlazePose could not be fetched; the bundled detector looks. {error}")
+    predict(validate(PredictSettings, {"video": film, "out": out}))
+    print(f"poses in {out}: .json and .npz per person")
 
 
 def _ask(url: str, store: PoseStore) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffpose.jobs.predict import PredictSettings
 from diffpose.model.lifting.lifter import row_seeds
 from diffpose.model.observations.initial_distribution import Observations
 from diffpose.platform.base.config import validate
@@ -15,6 +14,7 @@ from diffpose.platform.base.errors import ConfigError
 from diffpose.platform.base.storage import absolute, exists, filesystem, join
 from diffpose.platform.runs.load import load_run, load_to_sample
 from diffpose.platform.workflows.evaluate import EvaluateSettings
+from diffpose.platform.workflows.predict import PredictSettings
 from diffpose.platform.workflows.serve import ServeSettings
 
 RUNS = ("shipped://frames", "shipped://windows")
