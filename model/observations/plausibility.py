@@ -52,9 +52,9 @@ class Plausibility:
         return found
 
 
-# The bundled detector on ten rendered films: confidence 1.00, bones 0.5 to 5.5 %, boxes 0.2 to
-# 0.75; on four films of a real person: 0.32 to 0.38, 23 to 39 %, 0.1 to 0.8. Boxes tell only a
-# track that leaps from one thing to another.
+# The bundled detector on ten rendered films: confidence 1.00, bones 0.5 to 5.5 %, boxes 0.2 to 0.8;
+# on four films of a real person: 0.32 to 0.38, 23 to 39 %, 0.1 to 0.8. Boxes tell only of a track
+# that leaps from one thing to another.
 LEAST_CONFIDENCE, MOST_BONES, MOST_SPEED = 0.6, 0.2, 2.5
 
 

@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 from pose_models import heatmap_model, vitpose_model
+from tflite_models import blazepose_folder
 
 from diffpose.jobs import predict
 
@@ -51,9 +52,14 @@ def test_predict_writes_poses_of_every_person(
     assert shins[1].std() < shins[0].std()
 
 
-@pytest.mark.parametrize("kind", ["bundled", "vitpose", "onnx", "recorded"])
+@pytest.mark.parametrize("kind", ["bundled", "blazepose", "vitpose", "onnx", "recorded"])
 def test_every_detector_goes_all_the_way(
-    ray_local: None, small_run: str, film_folder: Path, tmp_path: Path, kind: str
+    ray_local: None,
+    small_run: str,
+    film_folder: Path,
+    tmp_path: Path,
+    kind: str,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """A rendered film, and the real video where it is at hand, from pixels to poses."""
     videos = [sorted(film_folder.glob("*.mp4"))[0]]
@@ -62,6 +68,10 @@ def test_every_detector_goes_all_the_way(
     if kind == "vitpose":
         vitpose_model(tmp_path / "model")
         given += [f"detector.model={tmp_path / 'model'}"]
+    elif kind == "blazepose":
+        (tmp_path / "networks").mkdir()
+        blazepose_folder(tmp_path / "networks")
+        given += [f"detector.weights={tmp_path / 'networks'}"]
     elif kind == "onnx":
         heatmap_model(tmp_path / "pose.onnx")
         given += [f"detector.model={tmp_path / 'pose.onnx'}"]
@@ -81,6 +91,10 @@ def test_every_detector_goes_all_the_way(
         assert np.isfinite(answer["poses_mm"]).all()
         assert np.isfinite(answer["std_mm"]).all()
         assert answer["video"] == video.name
+        if kind == "bundled":  # it knows rendered people alone, and says so
+            assert answer["calibrated"] == (video != REAL_VIDEO)
+            told = "do not hold together" in capfd.readouterr().err
+            assert told == (video == REAL_VIDEO)
         if video == REAL_VIDEO:
             assert (answer["width"], answer["height"]) == (960, 540)
 
