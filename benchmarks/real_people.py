@@ -49,7 +49,7 @@ from diffpose.platform.prediction.unseen import covering_unseen
 from diffpose.platform.runs.load import load_to_sample
 from diffpose.platform.runs.uncertainty_file import load_recalibration, predict_uncertainty
 from diffpose.platform.store.observations import read_observations
-from diffpose.platform.workflows.multiview import DetectedScene, detect_scene, given
+from diffpose.platform.workflows.multiview import DetectedScene, as_given, detect_scene
 from diffpose.preprocessing.detectors.registry import DetectorSettings
 from diffpose.preprocessing.detectors.simulated import SimulatedDetectorSettings
 from diffpose.preprocessing.multiview.calibration_files import Unit
@@ -104,7 +104,7 @@ def benchmark(settings: RealPeopleSettings) -> int:
     """Detect, triangulate, lift, measure, tell."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = absolute(settings.folder or temporary)
-        recipe = given(settings, "detector", "people")
+        recipe = as_given(settings, "detector", "people")
         scene = detect_scene(
             settings.films, settings.calibration, settings.unit, folder, recipe, settings.workers
         )

@@ -15,8 +15,8 @@ from diffpose.model.heatmaps.grid import summarise
 from diffpose.platform.base.config import validate
 from diffpose.platform.base.errors import SourceError
 from diffpose.preprocessing.detectors.registry import temperatures
+from diffpose.preprocessing.keypoints.joint_widths import SIGMAS
 from diffpose.preprocessing.keypoints.recorded import (
-    SIGMAS,
     RecordedSettings,
     recorded_heatmaps,
     recording_of,
