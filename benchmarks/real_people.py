@@ -102,6 +102,9 @@ class CameraTruth:
 
 def benchmark(settings: RealPeopleSettings) -> int:
     """Detect, triangulate, lift, measure, tell."""
+    for run in _runs(settings).values():  # what is wrong with a run is said before any film is seen
+        for refine in settings.refine:
+            load_to_sample(run, {} if refine is None else {"refine": refine})
     with tempfile.TemporaryDirectory() as temporary:
         folder = absolute(settings.folder or temporary)
         recipe = as_given(settings, "detector", "people")
@@ -133,7 +136,7 @@ def _measured(settings: RealPeopleSettings, scene: DetectedScene) -> dict[str, A
         ]
         for part in methods[OWN]:  # its axes are not the camera's
             part["mpjpe_mm"] = part["n_mpjpe_mm"] = float("nan")
-    runs = {**({"run": settings.run} if settings.run else {}), **settings.runs}
+    runs = _runs(settings)
     for name, run in runs.items():
         for refine in settings.refine:
             title = name if refine is None else f"{name}, refine={refine}"
@@ -156,6 +159,10 @@ def _measured(settings: RealPeopleSettings, scene: DetectedScene) -> dict[str, A
             for name, parts in methods.items()
         },
     }
+
+
+def _runs(settings: RealPeopleSettings) -> dict[str, str]:
+    return {**({"run": settings.run} if settings.run else {}), **settings.runs}
 
 
 def _lifted(

@@ -100,7 +100,7 @@ class _Views:
         """Return points (..., 3) in every camera's frame, (C, ..., 3)."""
         flat = points.reshape(-1, 3)
         local = np.einsum("cij,cnj->cni", self.rotation, flat[None] - self.centre[:, None])
-        return local.reshape(len(self.centre), *points.shape)
+        return np.asarray(local.reshape(len(self.centre), *points.shape))
 
     def project(self, points: Array) -> Array:
         """Return (C, ..., 2); far away for points that are not in front of the camera."""
@@ -158,7 +158,7 @@ def triangulate(
     twins = straight
     if mirror is not None:  # what is exchanged are two: a joint alone near the other is wrong
         twins = straight[:, :, list(mirror)]
-        exchanged &= exchanged[:, :, list(mirror)]
+        exchanged = exchanged & np.take(exchanged, list(mirror), axis=2)
     c, n, j = seen.shape[:3]
     used = np.where(exchanged[..., None], twins, straight)
     points, covariance, fits, scale = _refined(
