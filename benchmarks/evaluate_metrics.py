@@ -14,9 +14,9 @@ from threadpoolctl import threadpool_limits
 
 from diffpose.benchmarks.measure import Figure, table
 from diffpose.benchmarks.metrics import batched_svd
-from diffpose.model.lifting.map_refinement import N_VALUES
 from diffpose.model.lifting.prediction import Lifted
 from diffpose.model.lifting.sampling import SamplingSettings
+from diffpose.model.refinement.map_refinement import N_VALUES
 from diffpose.model.uncertainty.covariances import Ellipsoids
 from diffpose.platform.evaluation.evaluate import (
     collect,

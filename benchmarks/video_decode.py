@@ -24,9 +24,9 @@ from pathlib import Path
 
 import av
 import numpy as np
-import psutil
 from pydantic import Field
 
+from diffpose.benchmarks.memory import memory_mb
 from diffpose.benchmarks.results import processor, replace_section
 from diffpose.platform.base import command_line
 from diffpose.platform.base.config import Settings
@@ -160,8 +160,8 @@ def long_film(folder: Path, minutes: float) -> str:
     process = subprocess.Popen(command, env={**os.environ, "RAY_ADDRESS": "local"})
     peak = driver = 0.0
     while process.poll() is None:
-        own, everyone = _memory_gb(process.pid)
-        peak, driver = max(peak, everyone), max(driver, own)
+        own, everyone = memory_mb(process.pid)
+        peak, driver = max(peak, everyone / 1024), max(driver, own / 1024)
         time.sleep(0.5)
     assert process.returncode == 0
     seconds = time.monotonic() - start
@@ -202,22 +202,6 @@ def _write_long(folder: Path, path: Path, minutes: float) -> None:
                 packet.is_keyframe = key
                 packet.stream = copy
                 target.mux(packet)
-
-
-def _memory_gb(pid: int) -> tuple[float, float]:
-    """Return the memory of a process and of it with all its offspring, shared pages divided."""
-    try:
-        root = psutil.Process(pid)
-        processes = [root, *root.children(recursive=True)]
-    except psutil.Error:
-        return 0.0, 0.0
-    values = []
-    for process in processes:
-        try:
-            values.append(process.memory_full_info().pss / 2**30)
-        except psutil.Error:
-            values.append(0.0)
-    return values[0], sum(values)
 
 
 def main() -> int:

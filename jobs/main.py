@@ -8,8 +8,10 @@ import sys
 
 JOBS = {
     "preprocess": "recordings -> pose store: detections and mixtures",
+    "make-motion": "motion of our own as a library of BVH files",
     "render": "films with known truth from motion capture",
     "calibrate": "make a detector's heatmaps honest, on films with known truth",
+    "get-detector": "bring a real detector's networks to this machine",
     "train-detector": "train the bundled detector on rendered films",
     "inspect": "what a pose store holds; or whether a source's files agree",
     "predict": "videos or keypoint files in, 3D poses with their uncertainty out",

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Videos, or keypoint files alone, in; 3D poses with their uncertainty out, as files.
 
-diffpose predict run=RUN_DIR video=VIDEO out=DIR
-diffpose predict run=RUN_DIR video=[a.mp4,b.mp4] out=DIR people.several=true detector.kind=vitpose
+diffpose predict video=VIDEO out=DIR
+diffpose predict video=[a.mp4,b.mp4] out=DIR people.several=true detector.kind=vitpose
 diffpose predict run=RUN_DIR keypoints=FILE_OR_FOLDER width=1920 height=1080 fps=30 out=DIR
 
 Writes per person VIDEO_person_K.npz (poses, hypotheses, spread, covariances, keypoints, times) and
@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from diffpose.model.lifting.sampling import Refine
+from diffpose.model.lifting.sampling import Refine, Smooth
 from diffpose.platform.base import command_line
 from diffpose.platform.base.config import Settings, validate
 from diffpose.platform.base.errors import SourceError
@@ -32,17 +32,21 @@ from diffpose.platform.runs.model_files import answer_digests
 from diffpose.platform.store.pose_store import PoseStore
 from diffpose.platform.workflows.preprocess import print_summary
 from diffpose.preprocessing.detectors.bundled import BundledSettings
-from diffpose.preprocessing.detectors.registry import DetectorSettings
+from diffpose.preprocessing.detectors.registry import DetectorSettings, first_installed
 from diffpose.preprocessing.keypoints.recordings import KeypointSource
 from diffpose.preprocessing.pipeline import detect
 from diffpose.preprocessing.settings import PreprocessSettings
-from diffpose.preprocessing.videos.settings import PeopleSettings
+from diffpose.preprocessing.videos.settings import PeopleSettings, VideoSource
 
 
 class PredictSettings(Settings):
     """Lift the people of videos or keypoint files with a trained run. Restartable."""
 
-    run: str = Field(description="run directory with a trained model")
+    run: str = Field(
+        "shipped://windows",
+        description="run directory with a trained model; default: the one that comes along "
+        "(docs/shipped-runs.md; shipped://frames looks at each frame for itself)",
+    )
     video: str | list[str] | None = Field(
         None, description="file, folder, pattern with *, or a list of these"
     )
@@ -64,7 +68,8 @@ class PredictSettings(Settings):
     people: PeopleSettings = Field(PeopleSettings(), description="whom to follow")
     detector: DetectorSettings = Field(
         BundledSettings(),
-        description="kind=bundled, vitpose, onnx or recorded; with keypoints= recorded",
+        description="kind=blazepose (default where it is installed), bundled (default elsewhere), "
+        "vitpose, onnx or recorded; with keypoints= recorded",
     )
     calibration: str | None = Field(None, description="file of diffpose calibrate")
     n_hypotheses: int | None = Field(None, ge=1, le=1000, description="N; default: the run's own")
@@ -73,21 +78,34 @@ class PredictSettings(Settings):
         description="none, frame or clip: move the poses to where heatmaps and bone lengths want "
         "them; clip: a person's bones have one length throughout; default: the run's own",
     )
+    smooth: Smooth | None = Field(
+        None,
+        description="none, clip or causal: smooth the poses over time by their covariances; clip: "
+        "by all frames of a person, causal: by those before; default: the run's own",
+    )
+    height_m: float | None = Field(
+        None,
+        ge=0.5,
+        le=2.7,
+        description="standing height of the person (of every person of this call): poses and "
+        "places are scaled to it; default: as tall as they look to the model",
+    )
     detector_gpus: float = Field(0.0, ge=0, description="GPUs of each detecting process")
     seed: int = Field(0, ge=0, description="of the hypotheses")
     workers: int | None = Field(None, ge=1, description="tasks at once; default: all CPUs")
 
     @model_validator(mode="before")
     @classmethod
-    def _recorded_keypoints(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or values.get("keypoints") is None:
+    def _detector_that_fits(cls, values: Any) -> Any:
+        detector = values.get("detector", {}) if isinstance(values, dict) else None
+        if not isinstance(detector, dict):
             return values
-        detector = values.get("detector", {})
-        if isinstance(detector, dict):
-            given = {"kind": KeypointSource.default_detector, **detector}
-            completed = KeypointSource.completed({"uri": values["keypoints"]}, given)
-            return {**values, "detector": completed}
-        return values
+        if values.get("keypoints") is None:
+            kind = first_installed(VideoSource.default_detectors)
+            return {**values, "detector": {"kind": kind, **detector}}
+        given = {"kind": first_installed(KeypointSource.default_detectors), **detector}
+        completed = KeypointSource.completed({"uri": values["keypoints"]}, given)
+        return {**values, "detector": completed}
 
     @model_validator(mode="after")
     def _videos_or_keypoints(self) -> PredictSettings:
@@ -101,7 +119,11 @@ class PredictSettings(Settings):
 def predict(settings: PredictSettings) -> int:
     """Detect, lift, write; returns the exit status."""
     run, out = absolute(settings.run), absolute(settings.out)
-    asked = {"n_hypotheses": settings.n_hypotheses, "refine": settings.refine}
+    asked = {
+        "n_hypotheses": settings.n_hypotheses,
+        "refine": settings.refine,
+        "smooth": settings.smooth,
+    }
     overrides = {name: value for name, value in asked.items() if value is not None}
     # says what is wrong before any video is decoded
     _, sampling = load_to_sample(run, overrides)
@@ -133,6 +155,8 @@ def predict(settings: PredictSettings) -> int:
         about: dict[str, Any] = {
             "run": answer_digests(run), "sampling": sampling.model_dump(), "seed": settings.seed,
         }  # fmt: skip
+        if settings.height_m is not None:
+            about["height_m"] = settings.height_m
         left: list[LiftPerson] = []
         for person, file in zip(people, file_names(people), strict=True):
             # clips that failed before may be there now
@@ -141,7 +165,9 @@ def predict(settings: PredictSettings) -> int:
             if not _answered(join(out, f"{file}.json"), question):
                 left.append(LiftPerson(person, file, question))
         progress = Progress("lift", len(people), "people", already=len(people) - len(left))
-        stage = make_predict_fn(store.uri, run, overrides, settings.seed, out)
+        stage = make_predict_fn(
+            store.uri, run, overrides, settings.seed, out, height_m=settings.height_m
+        )
         for done in run_stages(left, [stage], settings.workers):
             progress.advance(1)
             print(f"  {out}/{done.file}.json: {done.frames} frames")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Answer requests over HTTP: 2D keypoints in, 3D poses with their uncertainty out.
 
-diffpose serve run=RUN_DIR
+diffpose serve [run=RUN_DIR]
 curl -s localhost:8000/healthz; browse to http://127.0.0.1:8000/docs
 """
 

@@ -16,6 +16,7 @@ from diffpose.platform.base.config import to_yaml
 from diffpose.platform.base.errors import StoreError
 from diffpose.platform.base.storage import join, write_bytes
 from diffpose.platform.store.clips import write_clips
+from diffpose.platform.store.fields import DETECTED_POSE
 from diffpose.platform.store.pose_store import PoseStore
 from diffpose.preprocessing.detectors.registry import temperatures
 from diffpose.preprocessing.planning.plan import (
@@ -70,6 +71,7 @@ def detect(settings: PreprocessSettings) -> Summary:
     detector = {
         "version": version,
         "temperature": temperature.tolist(),
+        "gives_pose": settings.detector.gives_pose,
         **settings.detector.model_dump(mode="json"),
     }
     store = PoseStore.create(
@@ -83,6 +85,8 @@ def detect(settings: PreprocessSettings) -> Summary:
         },
     )
     _check_detector(store, detector)
+    if settings.detector.gives_pose:
+        store.require_array("", DETECTED_POSE, plan.n_rows)
     log = store.log_uri(LOG)
     # Known at once, so that a half-made store can be looked at.
     write_clips(store.uri, clips_with_status(plan, markers(log)))

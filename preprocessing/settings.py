@@ -13,12 +13,13 @@ from diffpose.platform.base.config import Settings
 from diffpose.platform.base.storage import absolute
 from diffpose.preprocessing.datasets.human36m import Human36mSource
 from diffpose.preprocessing.datasets.mpi_inf_3dhp import MpiInf3dhpSource
-from diffpose.preprocessing.detectors.registry import DetectorSettings
+from diffpose.preprocessing.detectors.registry import DetectorSettings, first_installed
 from diffpose.preprocessing.detectors.simulated import SimulatedDetectorSettings
 from diffpose.preprocessing.keypoints.recordings import KeypointSource
 from diffpose.preprocessing.mocap.bodies import BodySettings
+from diffpose.preprocessing.mocap.cameras.registry import CameraSettings
+from diffpose.preprocessing.mocap.cameras.ring import RingCameras
 from diffpose.preprocessing.mocap.source import MocapSource
-from diffpose.preprocessing.mocap.virtual_cameras import CameraSettings
 from diffpose.preprocessing.records.kinds import SourceKind
 from diffpose.preprocessing.records.splits import SplitSettings
 from diffpose.preprocessing.videos.settings import PeopleSettings, VideoSource
@@ -95,14 +96,16 @@ class PreprocessSettings(Settings):
         description="the recordings: kind=mocap, videos, human36m, mpi_inf_3dhp or keypoints"
     )
     store: str = Field(description="pose store to make or go on with: local path or fsspec URI")
-    cameras: CameraSettings = Field(CameraSettings(), description="virtual cameras, for mocap")
+    cameras: CameraSettings = Field(
+        RingCameras(), description="virtual cameras, for mocap: kind=ring or wild"
+    )
     bodies: BodySettings = Field(BodySettings(), description="pseudo-subjects, for mocap")
     split: SplitSettings = Field(SplitSettings(), description="train, validation, test")
     people: PeopleSettings = Field(PeopleSettings(), description="whom to follow, for videos")
     detector: DetectorSettings = Field(
         SimulatedDetectorSettings(),
-        description="kind=simulated for mocap; for videos bundled (default), vitpose, onnx, "
-        "recorded; for data sets dataset",
+        description="kind=simulated for mocap; for videos blazepose (default where it is "
+        "installed), bundled (default elsewhere), vitpose, onnx, recorded; for data sets dataset",
     )
     calibration: str | None = Field(
         None, description="file of diffpose calibrate, made with this detector"
@@ -131,7 +134,7 @@ class PreprocessSettings(Settings):
         detector = values.get("detector", {})
         if source is None or not isinstance(detector, dict):
             return values
-        given = {"kind": source.default_detector, **detector}
+        given = {"kind": first_installed(source.default_detectors), **detector}
         return {**values, "detector": source.completed(values["source"], given)}
 
     @field_validator("stages", mode="before")

@@ -11,6 +11,8 @@ import pytest
 # Never join a cluster that happens to run on this machine.
 os.environ["RAY_ADDRESS"] = "local"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+# Detectors that somebody downloaded on this machine are not there for the tests.
+os.environ["DIFFPOSE_DETECTORS"] = str(Path(__file__).parent / "no_such_folder")
 
 
 # Stores, films and runs that tests of several files share.

@@ -10,12 +10,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffpose.model.lifting.map_refinement import refine
 from diffpose.model.lifting.prediction import Lifted
 from diffpose.model.lifting.sampling import SamplingSettings
+from diffpose.model.lifting.smoothing import smoothed_as_asked
 from diffpose.model.networks.context import Context
 from diffpose.model.observations.detections import Detections
 from diffpose.model.observations.initial_distribution import Observations
+from diffpose.model.refinement.detected_pose import surer_by
+from diffpose.model.refinement.map_refinement import refine
+from diffpose.model.uncertainty.covariances import Ellipsoids
+from diffpose.model.uncertainty.transport import matched
 
 # Activations of more leave a processor's cache; with many hypotheses they would fill the memory.
 FRAMES_PER_PASS = 128
@@ -45,6 +49,8 @@ class Lifter(Protocol):
 
     errors_mm2: NDArray[np.float64] | None
     """S of map_refinement, (48, 48), where it was measured."""
+    ellipsoids: Ellipsoids | None
+    """From the hypotheses' covariances to those of the errors, where that was fitted."""
     runs_on: tuple[str, ...]
     """Kinds of devices that the networks can be moved to."""
     grid: tuple[int, ...]
@@ -98,8 +104,9 @@ class Lifter(Protocol):
         detections: Detections,
         sampling: SamplingSettings,
         lengths: Sequence[int] | None = None,
+        time_s: NDArray[np.floating] | None = None,
     ) -> Lifted:
-        """Move answers as ``sampling.refine`` says: see refined_as_asked."""
+        """Move answers as ``sampling.refine`` and ``smooth`` say: see refined_as_asked."""
         ...
 
 
@@ -109,19 +116,40 @@ def refined_as_asked(
     sampling: SamplingSettings,
     errors_mm2: NDArray[np.float64] | None,
     lengths: Sequence[int] | None = None,
+    *,
+    ellipsoids: Ellipsoids | None = None,
+    time_s: NDArray[np.floating] | None = None,
 ) -> Lifted:
-    """Move answers to where heatmaps and bone lengths want them, if ``sampling.refine`` says.
+    """Move answers to where heatmaps and bone lengths want them, and smooth them over time.
+
+    Each only if ``sampling`` says.
 
     Args:
         lifted: B frames.
         detections: of these.
-        sampling: ``refine`` counts.
+        sampling: ``refine`` and ``smooth`` count.
         errors_mm2: of the run on known poses.
         lengths: frames of the sequences that these are; default: one.
+        ellipsoids: from the hypotheses' covariances to those of the errors.
+        time_s: (B,), when the frames were taken.
 
     Raises:
-        ValueError: the run's errors on known poses were not measured.
+        ValueError: the run's errors on known poses were not measured; or the frames' times are not
+            known.
     """
+    moved = _refined(lifted, detections, sampling, errors_mm2, lengths)
+    if sampling.smooth == "none":
+        return moved
+    return smoothed_as_asked(moved, sampling, errors_mm2, ellipsoids, lengths, time_s)
+
+
+def _refined(
+    lifted: Lifted,
+    detections: Detections,
+    sampling: SamplingSettings,
+    errors_mm2: NDArray[np.float64] | None,
+    lengths: Sequence[int] | None,
+) -> Lifted:
     if sampling.refine == "none":
         return lifted
     if errors_mm2 is None:
@@ -130,10 +158,15 @@ def refined_as_asked(
             "recalibration holds (diffpose train fits it after the denoiser). Take refine=none."
         )
     whole = lengths if lengths is not None else [len(lifted.pose_mm)]
+    detections = detections.to(torch.device("cpu"))
+    if detections.detected_mm is not None:
+        ratio = surer_by(errors_mm2, detections.detected_mm.numpy())
+        same = lifted.pose_mm
+        lifted = lifted.smoothed(same, matched(lifted.hypotheses_mm, same, same, ratio))
     pose_mm, root_mm = refine(
         lifted.pose_mm,
         lifted.root_mm,
-        detections.to(torch.device("cpu")),
+        detections,
         errors_mm2,
         whole if sampling.refine == "clip" else None,
     )

@@ -30,6 +30,7 @@ from diffpose.model.networks.encoders import ContextEncoder
 from diffpose.model.observations import initial_distribution as hk
 from diffpose.model.observations.detections import POSE_SCALE_PER_MM, Detections, mirrored_poses
 from diffpose.model.observations.initial_distribution import DepthPrior, Observations
+from diffpose.model.uncertainty.covariances import Ellipsoids
 
 HYPOTHESES_PER_PASS = 5 * FRAMES_PER_PASS
 
@@ -93,6 +94,7 @@ class DiffusionLifter:
         config = denoiser.config
         # S of map_refinement, where it was measured.
         self.errors_mm2: NDArray[np.float64] | None = None
+        self.ellipsoids: Ellipsoids | None = None
         self.alphas = cumulative_alphas(config.schedule, config.n_steps)
         self.grid = config.grid
 
@@ -149,7 +151,9 @@ class DiffusionLifter:
             )
             for i in range(0, len(observations), chunk)
         ]
-        return self.refined(Lifted.joined(parts), passes[0].detections, sampling, lengths)
+        return self.refined(
+            Lifted.joined(parts), passes[0].detections, sampling, lengths, observations.time_s
+        )
 
     def refined(
         self,
@@ -157,6 +161,7 @@ class DiffusionLifter:
         detections: Detections,
         sampling: SamplingSettings,
         lengths: Sequence[int] | None = None,
+        time_s: NDArray[np.floating] | None = None,
     ) -> Lifted:
         """Move answers to where heatmaps and bone lengths want them, if ``sampling.refine`` says.
 
@@ -165,13 +170,17 @@ class DiffusionLifter:
         Args:
             lifted: B frames.
             detections: of these.
-            sampling: ``refine`` counts.
+            sampling: ``refine`` and ``smooth`` count.
             lengths: see lift.
+            time_s: (B,), when the frames were taken, for ``smooth``.
 
         Raises:
-            ValueError: the run's errors on known poses were not measured.
+            ValueError: the run's errors on known poses were not measured, or times are unknown.
         """
-        return refined_as_asked(lifted, detections, sampling, self.errors_mm2, lengths)
+        return refined_as_asked(
+            lifted, detections, sampling, self.errors_mm2, lengths,
+            ellipsoids=self.ellipsoids, time_s=time_s,
+        )  # fmt: skip
 
     @torch.inference_mode()
     def passes(
@@ -191,11 +200,13 @@ class DiffusionLifter:
         """
         device = next(self.encoder.parameters()).device
         seen = observations.detections().to(device)
-        found = [Pass(seen, encode_context(self.encoder, seen, lengths))]
+        steps = observations.steps_s(lengths)
+        found = [Pass(seen, encode_context(self.encoder, seen, lengths, steps))]
         if sampling.mirror:
             everything = torch.ones(len(seen.rays), dtype=torch.bool, device=device)
             image = seen.mirrored(everything)
-            found.append(Pass(image, encode_context(self.encoder, image, lengths), mirrored=True))
+            context = encode_context(self.encoder, image, lengths, steps)
+            found.append(Pass(image, context, mirrored=True))
         return found
 
     def _lift(

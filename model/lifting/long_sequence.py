@@ -49,4 +49,5 @@ def lift_in_parts(
         lifted.append(whole_walk.ended())
     if first != len(seen):
         raise ValueError(f"The parts have {first} frames together, {len(seen)} were seen.")
-    return lifter.refined(Lifted.joined(lifted), passes[0].detections, sampling)
+    found = Lifted.joined(lifted)
+    return lifter.refined(found, passes[0].detections, sampling, time_s=seen.time_s)

@@ -60,6 +60,17 @@ class Lifted:
             root_mm=root_mm,
         )
 
+    def smoothed(self, pose_mm: NDArray[np.floating], hypotheses_mm: NDArray[np.float32]) -> Lifted:
+        """Return other means (B, J, 3) with other hypotheses (B, N, J, 3) around them."""
+        apart = hypotheses_mm - hypotheses_mm.mean(axis=1, keepdims=True)
+        return replace(
+            self,
+            pose_mm=pose_mm.astype(np.float32),
+            std_mm=np.sqrt((apart**2).sum(axis=-1).mean(axis=1)),
+            hypotheses_mm=hypotheses_mm,
+            trajectory_mm=np.concatenate([self.trajectory_mm[:-1], hypotheses_mm[None]]),
+        )
+
     def ended(self) -> Lifted:
         """Return the same without the way that led there, which is most of the memory."""
         return replace(self, trajectory_mm=self.trajectory_mm[-1:], steps=self.steps[-1:])

@@ -12,6 +12,8 @@ from diffpose.model.uncertainty.covariances import Draws
 
 # Whether, and over what, the answer is moved by map_refinement.
 Refine: TypeAlias = Literal["none", "frame", "clip"]
+# Whether, and by which frames, the answer is smoothed over time.
+Smooth: TypeAlias = Literal["none", "clip", "causal"]
 
 
 class SamplingSettings(BaseModel, frozen=True, extra="forbid"):
@@ -46,6 +48,12 @@ class SamplingSettings(BaseModel, frozen=True, extra="forbid"):
         "that the run makes on known poses (map_refinement.py). frame: left and right bones are as "
         "long; clip: and the same over the whole sequence, which must be of one person",
     )
+    smooth: Smooth = Field(
+        "none",
+        description="smooth the poses over time, after refine, by their covariances and by how "
+        "people move (smoothing.py). clip: by all frames of a sequence, bones of one length "
+        "throughout; causal: each frame, and its bones, by those up to it, as in a stream",
+    )
     root: Literal["subtracted", "predicted"] = Field(
         "subtracted",
         description="subtracted: what the networks say of the root joint is taken off, it is 0 "
@@ -73,12 +81,17 @@ class SamplingSettings(BaseModel, frozen=True, extra="forbid"):
                 f"refine={self.refine} moves poses whose root is 0; take root=subtracted or "
                 "refine=none"
             )
+        if self.smooth != "none" and self.root == "predicted":
+            raise ValueError(
+                f"smooth={self.smooth} moves poses whose root is 0; take root=subtracted or "
+                "smooth=none"
+            )
         return self
 
 
 def unrefined(sampling: SamplingSettings) -> SamplingSettings:
-    """Return the same without the refinement."""
-    return sampling.model_copy(update={"refine": "none"})
+    """Return the same without refinement and smoothing."""
+    return sampling.model_copy(update={"refine": "none", "smooth": "none"})
 
 
 def centred(deviations: Tensor, sampling: SamplingSettings) -> Tensor:

@@ -1,7 +1,7 @@
 """How far off a triangulated truth may be itself, told by two witnesses.
 
 The residuals and the geometry of the views give a covariance per joint
-(model/geometry/triangulation.py); that limbs do not change their lengths gives a second opinion,
+(model/multiview/triangulation.py); that limbs do not change their lengths gives a second opinion,
 which also sees errors that all views share while they change. Neither sees what stays wrong alike
 in all views and frames, such as a detector's own idea of where a hip is.
 """

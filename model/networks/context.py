@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from diffpose.model.networks.encoders import ContextEncoder
@@ -54,7 +56,10 @@ class Context:
 
 
 def encode_context(
-    encoder: ContextEncoder, detections: Detections, lengths: Sequence[int] | None = None
+    encoder: ContextEncoder,
+    detections: Detections,
+    lengths: Sequence[int] | None = None,
+    steps_s: NDArray[np.floating] | None = None,
 ) -> Context:
     """Run the frozen context encoder and put the heatmaps' claims beside it.
 
@@ -63,8 +68,9 @@ def encode_context(
         detections: B frames.
         lengths: frames of the sequences that they are, one after the other; default: one sequence.
             Encoders of single frames do not look at it.
+        steps_s: time from frame to frame of each, in s, NaN where it is not known.
     """
-    features, pose_mm = encoder.poses_mm(detections.rays, lengths)
+    features, pose_mm = encoder.poses_mm(detections.rays, lengths, steps_s)
     return context_of(features, pose_mm, detections)
 
 

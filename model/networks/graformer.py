@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
+from diffpose.model.geometry.person_view import N_INPUTS, PersonView
 from diffpose.model.geometry.skeleton import ROOT
 from diffpose.model.networks.graph_layers import GraphAttentionBlock, GraphConvolution, check_joints
 from diffpose.model.observations.detections import POSE_SCALE_PER_MM
@@ -29,6 +32,11 @@ class GraformerConfig(BaseModel, frozen=True, extra="forbid"):
     n_blocks: int = Field(5, ge=1, description="graph-attention blocks")
     n_heads: int = Field(4, ge=1, description="attention heads")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout while training")
+    inputs: Literal["rays_and_relative", "person"] = Field(
+        "rays_and_relative",
+        description="rays_and_relative: x/z, y/z as the camera has them and about the root; "
+        "person: as a camera has them that looks straight at the person, with the person's size",
+    )
 
 
 class Graformer(nn.Module):
@@ -37,7 +45,8 @@ class Graformer(nn.Module):
     def __init__(self, config: GraformerConfig) -> None:
         super().__init__()
         self.config = config
-        self.entry = GraphConvolution(4, config.width)
+        n_inputs = N_INPUTS if config.inputs == "person" else 4
+        self.entry = GraphConvolution(n_inputs, config.width)
         self.blocks = nn.ModuleList(
             GraphAttentionBlock(config.width, config.n_heads, config.dropout)
             for _ in range(config.n_blocks)
@@ -65,21 +74,28 @@ class Graformer(nn.Module):
             f_ST (B, 17, width) and the pose (B, 17, 3) in the space of h, root 0.
         """
         check_joints(rays, "rays")
-        # A person covers some 0.3 of the rays' unit; 8 and 4 bring both parts near unit variance.
-        relative = 8.0 * (rays - rays[:, ROOT : ROOT + 1])
-        x = self.entry(torch.cat([relative, 4.0 * rays], dim=-1))
+        view = PersonView.of(rays) if self.config.inputs == "person" else None
+        x = self.entry(_inputs(rays) if view is None else view.inputs(ROOT))
         for block in self.blocks:
             x = block(x)
         features = self.norm(x)
         pose = self.exit(features)
-        return features, pose - pose[:, ROOT : ROOT + 1]
+        pose = pose - pose[:, ROOT : ROOT + 1]
+        return features, pose if view is None else view.back(pose)
 
     def poses_mm(
         self,
         rays: Tensor,
         lengths: Sequence[int] | None = None,  # noqa: ARG002 - the same call as a window's encoder
+        steps_s: NDArray[np.floating] | None = None,  # noqa: ARG002
     ) -> tuple[Tensor, Tensor]:
         """Return f_ST and the pose in mm (B, 17, 3); frames do not see each other."""
         parts = [self(part) for part in torch.split(rays, _AT_ONCE)]
         features = torch.cat([part[0] for part in parts])
         return features, torch.cat([part[1] for part in parts]) / POSE_SCALE_PER_MM
+
+
+def _inputs(rays: Tensor) -> Tensor:
+    # A person covers some 0.3 of the rays' unit; 8 and 4 bring both parts near unit variance.
+    relative = 8.0 * (rays - rays[:, ROOT : ROOT + 1])
+    return torch.cat([relative, 4.0 * rays], dim=-1)

@@ -29,12 +29,15 @@ class Detections:
         rays: (B, J, 2), the detected keypoints.
         first_mode, second_mode: (B, J, 3): x, y, sigma.
         second_weight: (B, J), share of probability in the second mode.
+        detected_mm: (B, J, 3), a pose that the detector gives itself, root-relative, camera frame,
+            NaN in frames without one; None: it gives none.
     """
 
     rays: Tensor
     first_mode: Tensor
     second_mode: Tensor
     second_weight: Tensor
+    detected_mm: Tensor | None = None
 
     @staticmethod
     def from_pixels(keypoints_px: Tensor, modes: Tensor, camera: Tensor) -> Detections:
@@ -59,6 +62,7 @@ class Detections:
             self.first_mode.to(device),
             self.second_mode.to(device),
             self.second_weight.to(device),
+            None if self.detected_mm is None else self.detected_mm.to(device),
         )
 
     def rows(self, part: slice) -> Detections:
@@ -68,6 +72,7 @@ class Detections:
             self.first_mode[part],
             self.second_mode[part],
             self.second_weight[part],
+            None if self.detected_mm is None else self.detected_mm[part],
         )
 
     def mirrored(self, which: Tensor) -> Detections:
@@ -80,6 +85,7 @@ class Detections:
             _swap(self.first_mode, sign3, which),
             _swap(self.second_mode, sign3, which),
             torch.where(which[:, None], self.second_weight[:, MIRROR], self.second_weight),
+            None if self.detected_mm is None else mirrored_poses(self.detected_mm, which),
         )
 
     def trust(self) -> Tensor:

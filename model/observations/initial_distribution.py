@@ -11,7 +11,7 @@ Axis legend: B rows, S draws, J joints.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -24,6 +24,7 @@ from diffpose.model.geometry.skeleton import N_JOINTS, ROOT
 from diffpose.model.heatmaps import grid as hm
 from diffpose.model.heatmaps.sampling import place_in_space, sample_bins, sample_normal
 from diffpose.model.observations.detections import Detections
+from diffpose.model.observations.timing import frame_steps_s
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,9 @@ class Observations:
         keypoints_px: (B, 17, 2).
         modes: (B, 17, 7), heatmaps.summarise.
         camera: (B, 4) intrinsics in px.
+        time_s: (B,), when each frame was taken, in s from any moment; NaN where that is not known,
+            None where it is of no frame. Encoders of windows look at it.
+        detected_mm: (B, 17, 3), the detector's own pose (Detections), or None.
     """
 
     heatmaps: NDArray[np.uint8] | None
@@ -43,6 +47,8 @@ class Observations:
     keypoints_px: NDArray[np.float32]
     modes: NDArray[np.float32]
     camera: NDArray[np.float32]
+    time_s: NDArray[np.float64] | None = None
+    detected_mm: NDArray[np.float32] | None = None
 
     @staticmethod
     def from_heatmaps(
@@ -94,6 +100,8 @@ class Observations:
             np.concatenate([part.keypoints_px for part in parts]),
             np.concatenate([part.modes for part in parts]),
             np.concatenate([part.camera for part in parts]),
+            _joined_times(parts),
+            _joined_poses(parts),
         )
 
     def __len__(self) -> int:
@@ -101,11 +109,18 @@ class Observations:
 
     def detections(self) -> Detections:
         """Return the same claims in ray space."""
-        return Detections.from_pixels(
+        found = Detections.from_pixels(
             torch.from_numpy(self.keypoints_px),
             torch.from_numpy(self.modes),
             torch.from_numpy(self.camera),
         )
+        if self.detected_mm is None:
+            return found
+        return replace(found, detected_mm=torch.from_numpy(self.detected_mm))
+
+    def steps_s(self, lengths: Sequence[int] | None) -> NDArray[np.float64] | None:
+        """Return the time between frames of each sequence: see timing.frame_steps_s."""
+        return frame_steps_s(self.time_s, lengths)
 
 
 def take_rows(observations: Observations, which: slice | NDArray[np.bool_]) -> Observations:
@@ -117,6 +132,29 @@ def take_rows(observations: Observations, which: slice | NDArray[np.bool_]) -> O
         observations.keypoints_px[which],
         observations.modes[which],
         observations.camera[which],
+        None if observations.time_s is None else observations.time_s[which],
+        None if observations.detected_mm is None else observations.detected_mm[which],
+    )
+
+
+def _joined_times(parts: Sequence[Observations]) -> NDArray[np.float64] | None:
+    if all(part.time_s is None for part in parts):
+        return None
+    return np.concatenate(
+        [np.full(len(part), np.nan) if part.time_s is None else part.time_s for part in parts]
+    )
+
+
+def _joined_poses(parts: Sequence[Observations]) -> NDArray[np.float32] | None:
+    """Return the parts' own poses, NaN in those without any; None where no part has one."""
+    if all(part.detected_mm is None for part in parts):
+        return None
+    unknown = [np.full((len(part), N_JOINTS, 3), np.nan, dtype=np.float32) for part in parts]
+    return np.concatenate(
+        [
+            blank if part.detected_mm is None else part.detected_mm
+            for part, blank in zip(parts, unknown, strict=True)
+        ]
     )
 
 

@@ -35,6 +35,7 @@ from diffpose.model.networks.windows import over_windows
 from diffpose.model.observations.detections import Detections, mirrored_poses
 from diffpose.model.observations.initial_distribution import Observations
 from diffpose.model.released.chebyshev_gcn import ChebyshevGcn
+from diffpose.model.uncertainty.covariances import Ellipsoids
 
 _SAME_CAMERA_PX = 0.5
 
@@ -155,6 +156,7 @@ class OfficialLifter:
         self.process = process
         self.alphas = process.alphas()
         self.errors_mm2: NDArray[np.float64] | None = None
+        self.ellipsoids: Ellipsoids | None = None
         self.grid: tuple[int, ...] = (*process.visited, 0)
 
     def to(self, device: torch.device) -> OfficialLifter:
@@ -218,7 +220,7 @@ class OfficialLifter:
             trajectory[:, :, None].numpy(),
             self.grid,
         )
-        return self.refined(lifted, detections, sampling, lengths)
+        return self.refined(lifted, detections, sampling, lengths, observations.time_s)
 
     @torch.inference_mode()
     def passes(
@@ -246,9 +248,13 @@ class OfficialLifter:
         detections: Detections,
         sampling: SamplingSettings,
         lengths: Sequence[int] | None = None,
+        time_s: NDArray[np.floating] | None = None,
     ) -> Lifted:
         """Move answers as ``sampling.refine`` says: see lifting.interface.refined_as_asked."""
-        return refined_as_asked(lifted, detections, sampling, self.errors_mm2, lengths)
+        return refined_as_asked(
+            lifted, detections, sampling, self.errors_mm2, lengths,
+            ellipsoids=self.ellipsoids, time_s=time_s,
+        )  # fmt: skip
 
     def walk(self, start: Tensor) -> Tensor:
         """Walk states (B, 17, 5) back; returns the states at every visited step, start first."""

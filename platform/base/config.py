@@ -130,9 +130,13 @@ def differences(ours: BaseModel, theirs: dict[str, Any], fields: Sequence[str]) 
         Lines such as ``cameras.count: saved 4, now 2``; empty when all agree.
     """
     now = ours.model_dump(mode="json")
+    try:  # settings that came since then have their defaults, which change nothing
+        saved = type(ours).model_validate(theirs).model_dump(mode="json")
+    except ValidationError:
+        saved = theirs
     lines: list[str] = []
     for field in fields:
-        _compare(field, theirs.get(field), now.get(field), lines)
+        _compare(field, saved.get(field), now.get(field), lines)
     return lines
 
 

@@ -2,6 +2,7 @@
 
 A bare path is a local file; ``s3://bucket/key`` and friends go through fsspec with the credentials
 and endpoint of the environment (for S3: AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL and so on).
+``shipped://name`` is a run that comes with the package, wherever that is installed on a machine.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from fsspec.implementations.local import LocalFileSystem
 
 from diffpose.platform.base.errors import SourceError
 
+SHIPPED = "shipped://"
+_SHIPPED_FOLDER = Path(__file__).resolve().parents[1] / "runs" / "shipped"
+
 
 def filesystem(uri: str) -> tuple[Any, str]:
     """Return the fsspec filesystem of a URI and the path within it.
@@ -25,6 +29,8 @@ def filesystem(uri: str) -> tuple[Any, str]:
     Raises:
         SourceError: the URI's protocol is unknown or its driver is not installed.
     """
+    if uri.startswith(SHIPPED):
+        return LocalFileSystem(), str(_SHIPPED_FOLDER / uri.removeprefix(SHIPPED))
     try:
         fs, path = fsspec.core.url_to_fs(uri)
     except (ValueError, ImportError) as error:
@@ -39,6 +45,8 @@ def is_local(uri: str) -> bool:
 
 def absolute(uri: str) -> str:
     """Return a URI that means the same from any working directory (Ray workers have their own)."""
+    if uri.startswith(SHIPPED):  # each worker has a package of its own
+        return uri
     fs, path = filesystem(uri)
     return str(path) if isinstance(fs, LocalFileSystem) else uri
 

@@ -84,13 +84,13 @@ def make_lift_fn(
         seeds = row_seeds(seed, np.arange(first, stop))
         for name, (lifter, sampling) in _cached_lifters(runs_json, device).items():
             whole = lifter.lift(seen, unrefined(sampling), seeds, list(lengths))
-            refined = lifter.refined(whole, seen.detections(), sampling, list(lengths))
+            refined = lifter.refined(whole, seen.detections(), sampling, list(lengths), seen.time_s)
             lifted = refined.rows(known)
             fitted = recalibrations[name]
             if CONTEXT not in measured.methods:  # that of the first run
                 measured.methods[CONTEXT] = context_errors(lifted.context_pose_mm, truth, fitted)
             measured.methods[name] = run_errors(lifted, truth, sampling, fitted)
-            if sampling.refine != "none":  # what the walk itself gives
+            if sampling != unrefined(sampling):  # what the walk itself gives
                 own = run_errors(whole.rows(known), truth, unrefined(sampling), None)
                 measured.methods[before_refinement(name)] = own
         return measured

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffpose.model.lifting.map_refinement import refine, second_moment
 from diffpose.model.lifting.sampling import SamplingSettings
 from diffpose.model.metrics.pose_errors import mpjpe
 from diffpose.model.observations.initial_distribution import Observations
+from diffpose.model.refinement.map_refinement import refine, second_moment
 from diffpose.model.uncertainty.covariances import (
     LEVELS,
     Array,
@@ -23,6 +23,7 @@ from diffpose.model.uncertainty.covariances import (
     uncalibrated,
     unpacked,
 )
+from diffpose.model.uncertainty.familiarity import familiarity_of
 from diffpose.model.uncertainty.recalibration import MIN_POSES, fit_ellipsoids
 from diffpose.platform.evaluation.evaluate import evaluate_runs
 from diffpose.platform.evaluation.results import CONTEXT, Evaluation
@@ -57,11 +58,13 @@ def recalibrate(
     Returns:
         Whether there is one now: too few poses fit none.
     """
-    sampling = SamplingSettings.model_validate(load_run(run).config["sampling"])
+    # what is fitted is fitted before smoothing, which starts from it
+    own = SamplingSettings.model_validate(load_run(run).config["sampling"])
+    sampling = own.model_copy(update={"smooth": "none"})
     found = load_recalibration(run)
     if found is not None and found.sampling == sampling and not again:
         return True
-    free = {"refine": "none"}
+    free = {"refine": "none", "smooth": "none"}
     evaluation = evaluate_runs(store, {_RUN: run}, split, free, seed, None, most_poses=MOST_POSES)
     if len(evaluation.rows) < MIN_POSES:
         print(
@@ -80,11 +83,25 @@ def recalibrate(
         print(
             f"refine={sampling.refine}: {before:.2f} -> {after:.2f} mm on the {split} split{advice}"
         )
+    known = training_poses(PoseStore.open(store))
+    fitted = fit(evaluation, poses_mm, sampling, split, known)
     residual = truth - poses_mm
-    fitted = fit(evaluation, residual, sampling, split)
     save_recalibration(run, fitted)
-    print(f"uncertainty: {_describe(evaluation, residual, fitted)}")
+    print(f"uncertainty: {_describe(evaluation, residual, poses_mm, fitted)}")
     return True
+
+
+def training_poses(store: PoseStore) -> NDArray[np.float64] | None:
+    """Return true poses (n, 17, 3) of the training split, evenly spread; None without any."""
+    clips = [clip for clip in store.clips("train") if clip.n_rows]
+    step = max(1, sum(clip.n_rows for clip in clips) // MOST_POSES)
+    parts = [
+        store.read("pose_3d", clip.first_row, clip.first_row + clip.n_rows)[::step]
+        for clip in clips
+    ]
+    poses = np.concatenate(parts) if parts else np.zeros((0, 17, 3))
+    poses = poses[np.isfinite(poses).all(axis=(1, 2))].astype(np.float64)
+    return poses if len(poses) >= MIN_POSES else None
 
 
 def refined_by_others(
@@ -148,24 +165,37 @@ def recordings(clips: Sequence[Clip]) -> dict[str, str]:
 
 
 def fit(
-    evaluation: Evaluation, residual: Array, sampling: SamplingSettings, split: Split
+    evaluation: Evaluation,
+    poses_mm: NDArray[np.floating],
+    sampling: SamplingSettings,
+    split: Split,
+    training_mm: Array | None = None,
 ) -> Recalibration:
     """Fit to an evaluation of one run.
 
     Args:
         evaluation: of one run, not refined.
-        residual: (n, 17, 3), truth minus answer, as answers are given: refined if they are.
+        poses_mm: (n, 17, 3), as answers are given: refined if they are.
         sampling: of the hypotheses.
         split: which poses these are.
+        training_mm: (m, 17, 3), poses that the run was trained on: ellipsoids grow with the
+            distance from them.
     """
     errors, context = evaluation.methods[_RUN], evaluation.methods[CONTEXT]
     measured = errors.uncertainty
     assert measured is not None  # evaluate_runs measures it
     truth = evaluation.truth_mm.astype(np.float64)
     n_hypotheses = int(measured.n_hypotheses[0])
-    ellipsoids = None
+    residual = truth - poses_mm
+    ellipsoids = familiarity = None
+    growth = np.ones(len(truth))
+    if training_mm is not None:
+        familiarity = familiarity_of(training_mm).measured_by(poses_mm)
+        growth = familiarity.growth(poses_mm)
     if n_hypotheses > 1:
-        ellipsoids = fit_ellipsoids(unpacked(measured.sample_mm2), residual, n_hypotheses)
+        ellipsoids = fit_ellipsoids(
+            unpacked(measured.sample_mm2), residual / growth[:, None, None], n_hypotheses
+        )
     return Recalibration(
         ellipsoids,
         fit_gaussian(residual),
@@ -175,18 +205,26 @@ def fit(
         sampling,
         len(truth),
         split,
+        familiarity,
     )
 
 
-def _describe(evaluation: Evaluation, residual: Array, fitted: Recalibration) -> str:
+def _describe(
+    evaluation: Evaluation,
+    residual: Array,
+    poses_mm: NDArray[np.floating],
+    fitted: Recalibration,
+) -> str:
     head = f"recalibrated on {fitted.n_poses} {fitted.split} poses"
     measured = evaluation.methods[_RUN].uncertainty
     if fitted.ellipsoids is None or measured is None:
         return f"{head}: one answer, the Gaussian of its errors"
     sample = unpacked(measured.sample_mm2)
+    ones = np.ones(len(residual))
+    growth = ones if fitted.familiarity is None else fitted.familiarity.growth(poses_mm)
     before, after = (
-        claim.levels(mahalanobis_squared(residual, claim.covariance(sample)))
-        for claim in (uncalibrated(fitted.n_hypotheses), fitted.ellipsoids)
+        claim.levels(mahalanobis_squared(residual / by[:, None, None], claim.covariance(sample)))
+        for claim, by in ((uncalibrated(fitted.n_hypotheses), ones), (fitted.ellipsoids, growth))
     )
     shares = ", ".join(
         f"{level:.0%} ellipsoids held {coverage(before, level):.0%}, "

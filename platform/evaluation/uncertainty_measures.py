@@ -97,8 +97,8 @@ def measure_hypotheses(
     sample = before = None
     if n_hypotheses > 1:
         sample = sample_covariance(hypotheses_mm, sampling.draws)
-        before = predict_from_sample(sample, n_hypotheses, sampling, None)
-        predicted = predict_from_sample(sample, n_hypotheses, sampling, recalibration)
+        before = predict_from_sample(sample, mean, n_hypotheses, sampling, None)
+        predicted = predict_from_sample(sample, mean, n_hypotheses, sampling, recalibration)
     else:
         predicted = predict_from_one(n, sampling, recalibration)
     return _measured(

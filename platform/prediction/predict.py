@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from diffpose.model.geometry.skeleton import EDGES, JOINT_NAMES
+from diffpose.model.lifting.facts import scale_to_height
 from diffpose.model.lifting.interface import Lifter
 from diffpose.model.lifting.lifter import row_seeds
 from diffpose.model.lifting.long_sequence import lift_in_parts
@@ -119,12 +120,26 @@ def sequence_lengths(clips: Sequence[Clip]) -> list[int]:
 
 
 def make_predict_fn(
-    store_uri: str, run: str, overrides: dict[str, Any], seed: int, out: str
+    store_uri: str,
+    run: str,
+    overrides: dict[str, Any],
+    seed: int,
+    out: str,
+    *,
+    height_m: float | None = None,
 ) -> Stage:
     """Return a stage from LiftPerson to Written: lifts a person, writes the files.
 
     Seeds follow the frame's number within the video, so a video gives the same poses whatever else
     is predicted with it.
+
+    Args:
+        store_uri: a store with detections.
+        run: run directory.
+        overrides: of the run's sampling settings.
+        seed: of the hypotheses.
+        out: folder of the answers.
+        height_m: standing height of the people, where it is known.
     """
 
     def predict(asked: LiftPerson) -> Written:
@@ -160,10 +175,26 @@ def make_predict_fn(
         uncertainty = predict_uncertainty(arrays["hypotheses_mm"], sampling, recalibration)
         if uncertainty.covariance_mm2 is not None:
             arrays["covariance_mm2"] = uncertainty.covariance_mm2.astype(np.float32)
+        if height_m is not None:
+            arrays |= scaled(arrays, scale_to_height(lifted.pose_mm, height_m))
         write_person(out, asked, arrays, uncertainty, run)
         return Written(asked.file, len(arrays["poses_mm"]))
 
     return predict
+
+
+def scaled(arrays: dict[str, NDArray[Any]], factor: float) -> dict[str, NDArray[Any]]:
+    """Return poses, places and covariances of a person who is ``factor`` times as tall.
+
+    Along the rays: nothing moves in the picture.
+    """
+    powers = dict.fromkeys(("poses_mm", "std_mm", "root_mm", "hypotheses_mm"), 1)
+    powers["covariance_mm2"] = 2
+    return {
+        name: (arrays[name] * factor**power).astype(np.float32)
+        for name, power in powers.items()
+        if name in arrays
+    }
 
 
 def write_person(

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffpose.model.geometry.skeleton import N_JOINTS
-from diffpose.model.lifting.map_refinement import N_VALUES
 from diffpose.model.lifting.sampling import SamplingSettings
+from diffpose.model.refinement.detected_pose import N_VALUES
 from diffpose.model.uncertainty.covariances import (
     LEVELS,
     Array,
@@ -25,13 +25,14 @@ from diffpose.model.uncertainty.covariances import (
     sample_covariance,
     uncalibrated,
 )
+from diffpose.model.uncertainty.familiarity import Familiarity
 from diffpose.platform.base.errors import RunError
 from diffpose.platform.base.storage import exists, join, read_json, write_json
 
-FORMAT = 3
+FORMAT = 4
 FILE = "uncertainty.json"
 # What changes the spread of hypotheses, besides their number.
-_SPREAD = ("temperature", "start", "centred", "held_mean", "refine", "mirror", "root")
+_SPREAD = ("temperature", "start", "centred", "held_mean", "refine", "smooth", "mirror", "root")
 _AGAIN = "diffpose recalibrate run=RUN store=STORE fits one."
 
 
@@ -49,6 +50,8 @@ class Recalibration:
         sampling: how hypotheses were drawn.
         n_poses: how many known poses.
         split: which poses.
+        familiarity: what training poses were like, by which ellipsoids grow; None in runs that were
+            recalibrated before 2026-12.
     """
 
     ellipsoids: Ellipsoids | None
@@ -59,6 +62,7 @@ class Recalibration:
     sampling: SamplingSettings
     n_poses: int
     split: str
+    familiarity: Familiarity | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Describe as JSON values."""
@@ -72,6 +76,7 @@ class Recalibration:
             "sampling": self.sampling.model_dump(mode="json"),
             "n_poses": self.n_poses,
             "split": self.split,
+            "familiarity": None if self.familiarity is None else self.familiarity.to_json(),
         }
 
     def differences(self, n_hypotheses: int, sampling: SamplingSettings) -> str:
@@ -144,16 +149,18 @@ def predict_uncertainty(
     if n_hypotheses == 1:
         return predict_from_one(n, sampling, recalibration)
     sample = sample_covariance(hypotheses_mm, sampling.draws)
-    return predict_from_sample(sample, n_hypotheses, sampling, recalibration)
+    pose_mm = hypotheses_mm.mean(axis=1, dtype=np.float64)
+    return predict_from_sample(sample, pose_mm, n_hypotheses, sampling, recalibration)
 
 
 def predict_from_sample(
     sample: Array,
+    pose_mm: Array,
     n_hypotheses: int,
     sampling: SamplingSettings,
     recalibration: Recalibration | None,
 ) -> Predicted:
-    """Do what predict_uncertainty does with the sample covariances (n, 17, 3, 3) of N > 1."""
+    """Do what predict_uncertainty does with sample covariances (n, 17, 3, 3) and means of N > 1."""
     if recalibration is None or recalibration.ellipsoids is None:
         claim = uncalibrated(n_hypotheses)
         note = f"the spread of the hypotheses, without recalibration. {_AGAIN}"
@@ -161,7 +168,11 @@ def predict_from_sample(
     claim = recalibration.ellipsoids
     changed = recalibration.differences(n_hypotheses, sampling)
     note = f"recalibrated for {changed}" if changed else ""
-    return Predicted(claim.covariance(sample), claim.dof, True, note)
+    covariance = claim.covariance(sample)
+    if recalibration.familiarity is not None:
+        growth = recalibration.familiarity.growth(pose_mm)
+        covariance *= (growth**2)[:, None, None, None]
+    return Predicted(covariance, claim.dof, True, note)
 
 
 def predict_from_one(
@@ -197,8 +208,9 @@ def load_recalibration(run_uri: str) -> Recalibration | None:
         value = read_json(uri)
         if value["format"] == 1:  # of an earlier version: to be fitted again
             return None
-        if value["format"] not in (2, FORMAT):
+        if value["format"] not in (2, 3, FORMAT):
             raise ValueError(f"format {value['format']!r}, expected {FORMAT}")
+        known = value.get("familiarity")
         found = value["ellipsoids"]
         ellipsoids = None if found is None else Ellipsoids.from_json(found)
         if value["format"] == 2 and ellipsoids is not None:
@@ -212,6 +224,7 @@ def load_recalibration(run_uri: str) -> Recalibration | None:
             SamplingSettings.model_validate(value["sampling"]),
             int(value["n_poses"]),
             str(value["split"]),
+            None if known is None else Familiarity.from_json(known),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{uri} is damaged: {error!r}. Delete the file. {_AGAIN}") from None

@@ -92,9 +92,11 @@ class PoseApi:
             keypoints_px=np.array(request.keypoints, dtype=np.float64),
             sigma_px=None if sigma is None else np.array(sigma, dtype=np.float64),
             camera=request.camera(),
+            fps=request.fps,
             n_hypotheses=request.n_hypotheses,
             refine=request.refine,
             seed=request.seed,
+            smooth=request.smooth,
         )
         result: LiftResult | LiftError = await self.lifter.lift.remote(job)
         if isinstance(result, LiftError):

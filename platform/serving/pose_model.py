@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from diffpose.model.lifting.lifter import row_seeds
 from diffpose.model.lifting.long_sequence import lift_in_parts
 from diffpose.model.lifting.prediction import Lifted
-from diffpose.model.lifting.sampling import Refine, SamplingSettings
+from diffpose.model.lifting.sampling import Refine, SamplingSettings, Smooth
 from diffpose.model.observations.initial_distribution import Observations
 from diffpose.platform.runs.load import load_run
 from diffpose.platform.runs.uncertainty_file import Predicted, predict_uncertainty
@@ -31,6 +31,8 @@ class LiftJob:
         n_hypotheses: N; None: the run's own.
         refine: of sampling; None: the run's own.
         seed: of the hypotheses.
+        fps: frames per second; None: as in the training.
+        smooth: of sampling; None: the run's own.
     """
 
     keypoints_px: NDArray[np.float64]
@@ -39,6 +41,8 @@ class LiftJob:
     n_hypotheses: int | None
     refine: Refine | None
     seed: int
+    fps: float | None = None
+    smooth: Smooth | None = None
 
 
 @dataclass(frozen=True)
@@ -101,9 +105,10 @@ class PoseModel:
     def _batches(self, jobs: list[LiftJob]) -> list[list[int]]:
         """Put jobs of the same sampling together, up to _FRAMES_AT_ONCE frames."""
         batches: list[list[int]] = []
-        open_: dict[tuple[int | None, Refine | None], tuple[list[int], int]] = {}
+        open_: dict[tuple[int | None, Refine | None, Smooth | None], tuple[list[int], int]] = {}
         for i, job in enumerate(jobs):
-            kind, frames = (job.n_hypotheses, job.refine), len(job.keypoints_px)
+            kind = job.n_hypotheses, job.refine, job.smooth
+            frames = len(job.keypoints_px)
             members, n = open_.get(kind, ([], 0))
             if not members or n + frames > _FRAMES_AT_ONCE:
                 members, n = [], 0
@@ -113,7 +118,11 @@ class PoseModel:
         return batches
 
     def _sampling(self, job: LiftJob) -> SamplingSettings:
-        asked = {"n_hypotheses": job.n_hypotheses, "refine": job.refine}
+        asked = {
+            "n_hypotheses": job.n_hypotheses,
+            "refine": job.refine,
+            "smooth": job.smooth,
+        }
         given = {name: value for name, value in asked.items() if value is not None}
         return SamplingSettings.model_validate({**self.sampling.model_dump(), **given})
 
@@ -154,12 +163,15 @@ class PoseModel:
 
     def _observe(self, job: LiftJob, rows: slice = slice(None)) -> Observations:
         sigma = job.sigma_px
-        return Observations.from_keypoints(
+        seen = Observations.from_keypoints(
             job.keypoints_px[rows],
             job.camera[rows],
             sigma_px=None if sigma is None else sigma[rows],
             sigma_cells=self.sigma_cells if sigma is None else None,
         )
+        if job.fps is None:
+            return seen
+        return replace(seen, time_s=np.arange(len(job.keypoints_px))[rows] / job.fps)
 
 
 def _reason(error: Exception) -> str:

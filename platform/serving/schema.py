@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from diffpose.model.geometry.camera import assumed_intrinsics_px
 from diffpose.model.geometry.skeleton import JOINT_NAMES, N_JOINTS
-from diffpose.model.lifting.sampling import Refine
+from diffpose.model.lifting.sampling import Refine, Smooth
 
 MAX_FRAMES = 5000
 MAX_PX = 1e6
@@ -37,11 +37,24 @@ class LiftRequest(BaseModel, frozen=True, extra="forbid"):
         allow_inf_nan=False,
         description="default: 1.145 times the longer image side",
     )
+    fps: float | None = Field(
+        None,
+        gt=0,
+        le=10_000,
+        allow_inf_nan=False,
+        description="frames per second of the keypoints: encoders of windows then look at frames "
+        "as far apart in time as those they were trained on; default: of the training",
+    )
     n_hypotheses: int | None = Field(None, ge=1, le=100, description="N; default: the run's own")
     refine: Refine | None = Field(
         None,
         description="move the answer to where keypoints and bone lengths want it; frame: left and "
         "right are as long; clip: and the same in all frames; default: the run's own",
+    )
+    smooth: Smooth | None = Field(
+        None,
+        description="smooth the poses over time by their covariances, for which fps must be known; "
+        "clip: by all frames, causal: by those before; default: the run's own",
     )
     include_covariance: bool = Field(
         True, description="return the covariance of each joint's error, 153 numbers per frame"

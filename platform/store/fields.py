@@ -57,6 +57,11 @@ DETECTION_FIELDS: tuple[Field, ...] = (
     Field("timestamp_s", (), "float64", "s", "time within the recording"),
 )
 
+# Only in stores whose detector gives poses itself.
+DETECTED_POSE = Field(
+    "detected_pose", (17, 3), "float32", "mm", "the detector's own, root-relative, camera frame"
+)
+
 
 def span_rows_for(total_rows: int) -> int:
     """Return the rows of a span: a power of two, some 64 spans, within 64 and 4096 rows."""

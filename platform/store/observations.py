@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from diffpose.model.observations.initial_distribution import Observations
+from diffpose.platform.store.fields import DETECTED_POSE
 from diffpose.platform.store.pose_store import PoseStore
 
 
@@ -16,4 +17,8 @@ def read_observations(
         keypoints_px=store.read("keypoints_2d", first, stop),
         modes=store.read("heatmap_modes", first, stop),
         camera=store.read("camera", first, stop),
+        time_s=store.read("timestamp_s", first, stop),
+        detected_mm=store.read(DETECTED_POSE.name, first, stop)
+        if store.attributes.get("detector", {}).get("gives_pose")
+        else None,
     )

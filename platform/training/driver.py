@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from pydantic import ValidationError
 
 from diffpose.model.heatmaps import grid as hm
 from diffpose.platform.base.config import differences, to_yaml
@@ -22,11 +23,12 @@ from diffpose.platform.runs.model_files import encoder_digest, load_config, save
 from diffpose.platform.store.pose_store import PoseStore, contiguous_ranges
 from diffpose.platform.training.checkpoints import read_best
 from diffpose.platform.training.settings import OptimiserSettings, TrainSettings
+from diffpose.platform.training.window_loader import window_steps_s
 from diffpose.platform.training.worker import train_worker
 
 # What a stage's result depends on; the rest may change between runs of the command.
 _STAGE_FIELDS = {
-    "encoder": ("store", "context_encoder", "encoder_training", "seed"),
+    "encoder": ("store", "context_encoder", "encoder_training", "window_strides", "seed"),
     "denoiser": (
         "store",
         "encoder",
@@ -48,9 +50,10 @@ def train_encoder(settings: TrainSettings) -> None:
         RunError, StoreError: see train_worker and check_settings.
     """
     check_settings(settings, "encoder")
-    state, weights = _fit(settings, {"stage": "encoder"})
+    told = with_time_step(settings)
+    state, weights = _fit(told, {"stage": "encoder"})
     config = {
-        "architecture": settings.context_encoder.model_dump(mode="json"),
+        "architecture": told.context_encoder.model_dump(mode="json"),
         "trained_epochs": settings.encoder_training.epochs,
         "best_epoch": state["epoch"],
         "validation_mpjpe_mm": state["mpjpe_mm"],
@@ -59,6 +62,23 @@ def train_encoder(settings: TrainSettings) -> None:
         "detector": PoseStore.open(settings.store).attributes.get("detector", {}),
     }
     save_model(join(settings.run, "encoder"), "context_encoder", weights, config)
+
+
+def with_time_step(settings: TrainSettings) -> TrainSettings:
+    """Return the same with the time step of its encoder's windows, where it has windows.
+
+    The median over the training clips' rows and the strides, as the loader draws them.
+    """
+    encoder = settings.context_encoder
+    if encoder.kind != "mixste" or encoder.step_s is not None:
+        return settings
+    clips = PoseStore.open(settings.store).clips("train")
+    steps = window_steps_s(clips, encoder.frames, settings.window_strides)
+    if not len(steps):
+        return settings
+    step_s = round(float(np.median(steps)), 6)
+    told = encoder.model_copy(update={"step_s": step_s})
+    return settings.model_copy(update={"context_encoder": told})
 
 
 def train_denoiser(settings: TrainSettings, group: str, contexts: str) -> None:
@@ -126,6 +146,9 @@ def check_settings(settings: TrainSettings, stage: str) -> None:
     uri = join(settings.run, f"{stage}.yaml")
     if exists(uri):
         saved = yaml.safe_load(read_bytes(uri))
+        with contextlib.suppress(ValidationError):  # of a version with other settings
+            # what later versions can be told has its default in the file of an earlier one
+            saved = TrainSettings.model_validate(saved).model_dump(mode="json")
         changed = differences(settings, saved, _STAGE_FIELDS[stage])
         if changed:
             raise RunError(

@@ -55,6 +55,12 @@ class TrainSettings(Settings):
     context_encoder: ContextEncoderConfig = Field(
         GraformerConfig(), description="kind=graformer (single frames) or mixste (windows); sizes"
     )
+    window_strides: list[int] = Field(
+        [1],
+        min_length=1,
+        description="encoders of windows: take every s-th frame of the store for a window, s drawn "
+        "from these; with context_encoder.time_step=told one encoder knows several frame rates",
+    )
     denoiser: DenoiserConfig = Field(DenoiserConfig(), description="process and sizes")
     sampling: SamplingSettings = Field(SamplingSettings(), description="at validation and after")
     encoder_training: OptimiserSettings = Field(
@@ -74,6 +80,13 @@ class TrainSettings(Settings):
     @classmethod
     def _one_or_several(cls, stage: object) -> object:
         return [part.strip() for part in stage.split(",")] if isinstance(stage, str) else stage
+
+    @field_validator("window_strides")
+    @classmethod
+    def _strides_are_steps(cls, strides: list[int]) -> list[int]:
+        if min(strides) < 1 or len(set(strides)) < len(strides):
+            raise ValueError(f"window_strides={strides} must be different numbers of at least 1")
+        return strides
 
     @model_validator(mode="after")
     def _own_run(self) -> TrainSettings:

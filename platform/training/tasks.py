@@ -23,7 +23,7 @@ from diffpose.platform.store.clips import Clip
 from diffpose.platform.store.pose_store import PoseStore, contiguous_ranges
 from diffpose.platform.training.settings import OptimiserSettings, TrainSettings
 from diffpose.platform.training.shard_loader import Batch
-from diffpose.platform.training.window_loader import KNOWN
+from diffpose.platform.training.window_loader import KNOWN, STEP
 
 _DETECTION_FIELDS = ("keypoints_2d", "heatmap_modes", "camera")
 # Second modes below this weight are taken for none when detections are drawn anew.
@@ -117,6 +117,7 @@ class ValidationRows:
             keypoints_px=read("keypoints_2d"),
             modes=read("heatmap_modes"),
             camera=read("camera"),
+            time_s=read("timestamp_s"),
         )
 
 
@@ -141,7 +142,7 @@ class EncoderTask:
     def loss(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         """Return the mean square error of the predicted pose."""
         n_windows = len(batch["pose_3d"])
-        known = batch.pop(KNOWN, None)
+        known, steps = batch.pop(KNOWN, None), batch.pop(STEP, None)
         batch = (
             {name: value.flatten(0, 1) for name, value in batch.items()}
             if known is not None
@@ -161,14 +162,15 @@ class EncoderTask:
             target_mm = mirrored_poses(target_mm, which)
         if known is None:
             return encoder_loss(network(rays)[1], target_mm)
-        _, pose = network(rays.view(n_windows, self.frames, *rays.shape[1:]))
+        _, pose = network(rays.view(n_windows, self.frames, *rays.shape[1:]), steps)
         return encoder_loss(pose, target_mm.view(pose.shape), known)
 
     def validate(self, rows: ValidationRows) -> dict[str, Tensor]:
         """Sum up errors, and squared z errors per joint: the depth prior's held-out spread."""
         device = next(self.network.parameters()).device
-        rays = rows.observations.detections().to(device).rays
-        _, pose_mm = self.network.poses_mm(rays, rows.lengths)
+        seen = rows.observations
+        rays = seen.detections().to(device).rays
+        _, pose_mm = self.network.poses_mm(rays, rows.lengths, seen.steps_s(rows.lengths))
         error = pose_mm.cpu() - rows.pose_mm
         return {
             "n": torch.tensor(float(len(error))),

@@ -14,16 +14,36 @@ from diffpose.platform.store.clips import Clip
 from diffpose.platform.store.pose_store import PoseStore
 from diffpose.platform.training.shard_loader import Batch
 
-KNOWN = "known"
+KNOWN, STEP = "known", "step_s"
+
+
+def fitting_strides(n_rows: int, frames: int, strides: Sequence[int]) -> list[int]:
+    """Return the strides at which a clip has a whole window; the smallest where none has."""
+    fitting = [s for s in strides if (frames - 1) * s < n_rows]
+    return fitting or [min(strides)]
+
+
+def window_steps_s(
+    clips: Sequence[Clip], frames: int, strides: Sequence[int]
+) -> NDArray[np.float64]:
+    """Return the time steps of the windows that cover clips, at each stride once, in s."""
+    steps = [
+        np.full(-(-clip.n_rows // frames), stride / clip.fps)
+        for clip in clips
+        if clip.n_rows > 0
+        for stride in fitting_strides(clip.n_rows, frames, strides)
+    ]
+    return np.concatenate(steps) if steps else np.empty(0)
 
 
 class WindowLoader:
     """Yields the same number of batches of windows on every rank.
 
     Each epoch cuts each clip into as many windows as cover it, at random places; a shorter clip
-    repeats its last frame. Batches hold ``(windows, frames, ...)`` and ``known``
+    repeats its last frame. Batches hold ``(windows, frames, ...)``, ``known``
     (windows, frames): 1 where a row is the clip's own and has all its values, else 0 (and zeros
-    for what is unknown).
+    for what is unknown), and ``step_s`` (windows,): the time from frame to frame. Of several
+    strides each window draws one of those that its clip is long enough for.
     """
 
     def __init__(
@@ -38,6 +58,7 @@ class WindowLoader:
         world_size: int = 1,
         seed: int = 0,
         memory_limit_gb: float = 4.0,
+        strides: Sequence[int] = (1,),
     ) -> None:
         """Prepare, reading everything where it fits.
 
@@ -50,12 +71,14 @@ class WindowLoader:
             rank, world_size: this worker's share.
             seed: of the places and the order; the same on all ranks.
             memory_limit_gb: read everything at once up to this size per worker.
+            strides: a window takes every s-th row of its clip, s drawn from these.
 
         Raises:
             StoreError: fewer windows than ranks.
         """
         self.store, self.fields, self.frames = store, tuple(fields), frames
         self.rank, self.world_size, self.seed = rank, world_size, seed
+        self.strides = tuple(strides)
         self.clips = [clip for clip in clips if clip.n_rows > 0]
         self._readers = {name: store.reader(name) for name in self.fields}
         n_windows = sum(self._windows_of(clip) for clip in self.clips)
@@ -84,10 +107,13 @@ class WindowLoader:
         rng = np.random.default_rng([self.seed, number])
         windows = []
         for i, clip in enumerate(self.clips):
-            n, last = self._windows_of(clip), max(clip.n_rows - self.frames, 0)
+            n, fitting = self._windows_of(clip), self._strides_of(clip)
+            # one stride draws nothing: training as it was before there were several
+            drawn = rng.choice(fitting, n) if len(fitting) > 1 else np.full(n, fitting[0])
+            last = np.maximum(clip.n_rows - (self.frames - 1) * drawn - 1, 0)
             # stratified, so that no part of a clip is left out by chance
             starts = np.floor((np.arange(n) + rng.random(n)) / n * (last + 1)).astype(np.int64)
-            windows += [(i, int(start)) for start in starts]
+            windows += [(i, int(s), int(d)) for s, d in zip(starts, drawn, strict=True)]
         order = rng.permutation(len(windows))
         size = self.windows_per_batch
         for i in range(self.batches_per_epoch):
@@ -97,7 +123,10 @@ class WindowLoader:
     def _windows_of(self, clip: Clip) -> int:
         return -(-clip.n_rows // self.frames)
 
-    def _batch(self, windows: Sequence[tuple[int, int]]) -> Batch:
+    def _strides_of(self, clip: Clip) -> list[int]:
+        return fitting_strides(clip.n_rows, self.frames, self.strides)
+
+    def _batch(self, windows: Sequence[tuple[int, int, int]]) -> Batch:
         known = np.ones((len(windows), self.frames), dtype=np.float32)
         parts: dict[str, NDArray[Any]] = {}
         for name in self.fields:
@@ -107,19 +136,22 @@ class WindowLoader:
                 known[bad.reshape(*known.shape, -1).any(axis=2)] = 0
                 values[bad] = 0
             parts[name] = values
-        for i, (clip, _) in enumerate(windows):
-            known[i, self.clips[clip].n_rows :] = 0
+        for i, (clip, _, stride) in enumerate(windows):
+            known[i, -(-self.clips[clip].n_rows // stride) :] = 0
+        steps = [stride / self.clips[clip].fps for clip, _, stride in windows]
         batch = {name: torch.from_numpy(values) for name, values in parts.items()}
         batch = {n: v.float() if v.is_floating_point() else v for n, v in batch.items()}
-        return {**batch, KNOWN: torch.from_numpy(known)}
+        told = torch.tensor(steps, dtype=torch.float32)
+        return {**batch, KNOWN: torch.from_numpy(known), STEP: told}
 
-    def _window(self, name: str, number: int, start: int) -> NDArray[Any]:
+    def _window(self, name: str, number: int, start: int, stride: int) -> NDArray[Any]:
         clip = self.clips[number]
-        stop = min(start + self.frames, clip.n_rows)
+        stop = min(start + (self.frames - 1) * stride + 1, clip.n_rows)
         if self._rows is not None:
             rows = self._rows[name][number][start:stop]
         else:
             rows = self._readers[name](clip.first_row + start, clip.first_row + stop)
+        rows = rows[::stride]
         missing = self.frames - len(rows)
         return np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]) if missing else rows
 

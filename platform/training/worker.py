@@ -45,7 +45,7 @@ def train_worker(job: dict[str, Any]) -> None:
     loader = make_loader(
         store, task.fields, clips, task.optimiser.batch_size, task.frames,
         rank=rank, world_size=world_size, seed=settings.seed,
-        memory_limit_gb=settings.memory_limit_gb,
+        memory_limit_gb=settings.memory_limit_gb, strides=settings.window_strides,
     )  # fmt: skip
     rows = ValidationRows(
         store,
@@ -118,12 +118,14 @@ def make_loader(
     clips: Sequence[Clip],
     batch_size: int,
     frames: int,
+    *,
+    strides: Sequence[int] = (1,),
     **share: Any,
 ) -> BatchLoader | WindowLoader:
-    """Return batches of single rows, or of windows where ``frames`` is above 1."""
+    """Return batches of single rows, or of windows where ``frames`` is above 1 (at ``strides``)."""
     if frames == 1:
         return BatchLoader(store, fields, clips, batch_size, **share)
-    return WindowLoader(store, fields, clips, batch_size, frames, **share)
+    return WindowLoader(store, fields, clips, batch_size, frames, strides=strides, **share)
 
 
 def _make_task(settings: TrainSettings, job: dict[str, Any], device: torch.device) -> TrainTask:

@@ -10,10 +10,11 @@ from pydantic import Field, field_validator, model_validator
 from rich.console import Console
 from rich.table import Table
 
-from diffpose.model.lifting.sampling import Refine
+from diffpose.model.lifting.sampling import Refine, Smooth
 from diffpose.platform.base.config import Settings, to_yaml
 from diffpose.platform.base.errors import ConfigError
 from diffpose.platform.base.storage import (
+    SHIPPED,
     absolute,
     join,
     read_json,
@@ -52,6 +53,11 @@ class EvaluateSettings(Settings):
         description="none, frame or clip: move the poses to where heatmaps and bone lengths want "
         "them; default: the run's own",
     )
+    smooth: Smooth | None = Field(
+        None,
+        description="none, clip or causal: smooth the poses over time by their covariances; "
+        "default: the run's own",
+    )
     root: Literal["subtracted", "predicted"] | None = Field(
         None,
         description="predicted: the error of the networks' own root counts; default: the run's own",
@@ -79,6 +85,11 @@ class EvaluateSettings(Settings):
         runs = [uri.rstrip("/") for uri in (self.run, *self.compare)]
         if len(set(runs)) < len(runs):
             raise ValueError(f"each run can be compared once, got {runs}")
+        if self.run.startswith(SHIPPED) and self.output is None:
+            raise ValueError(
+                f"run={self.run} comes with the package, beside which nothing is written; give "
+                "output=FOLDER"
+            )
         return self
 
 
@@ -92,6 +103,7 @@ def evaluate(settings: EvaluateSettings) -> None:
             ("n_hypotheses", settings.n_hypotheses),
             ("temperature", settings.temperature),
             ("refine", settings.refine),
+            ("smooth", settings.smooth),
             ("root", settings.root),
         )
         if value is not None
@@ -153,6 +165,7 @@ def describe(
         "seed": settings.seed,
         "n_hypotheses": settings.n_hypotheses or "the run's own",
         "refine": settings.refine or "the run's own",
+        "smooth": settings.smooth or "the run's own",
     }
 
 

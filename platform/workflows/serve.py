@@ -21,7 +21,10 @@ from diffpose.platform.runs.load import load_to_sample
 class ServeSettings(Settings):
     """Serve a run over HTTP."""
 
-    run: str = Field(description="run directory")
+    run: str = Field(
+        "shipped://frames",
+        description="run directory; default: the one that comes along (docs/shipped-runs.md)",
+    )
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
     port: int = Field(8000, ge=1, le=65535, description="port to listen on")
     replicas: int = Field(1, ge=1, description="model replicas, one CPU each")

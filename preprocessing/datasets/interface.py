@@ -17,7 +17,7 @@ class DatasetKind(SourceKind):
     """Base of the settings of all data sets."""
 
     gives: ClassVar[tuple[Material, ...]] = ("a data set's keypoints",)
-    default_detector: ClassVar[str] = "dataset"
+    default_detectors: ClassVar[tuple[str, ...]] = ("dataset",)
     otherwise: ClassVar[str] = "Data sets bring their own keypoints, detector.kind=dataset"
 
 

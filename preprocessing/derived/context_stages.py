@@ -51,11 +51,13 @@ def make_encode_fn(store_uri: str, encoder_uri: str, *, mirror: bool, device: st
         row = row.with_blank(context_fields(encoder.width, mirror=mirror))
         for clip in row.good_clips():
             first, stop = clip.first_row, clip.first_row + clip.n_rows
-            seen = read_observations(store, first, stop, heatmaps=False).detections()
+            read = read_observations(store, first, stop, heatmaps=False)
+            seen, steps = read.detections(), read.steps_s([clip.n_rows])
             for prefix in ("", MIRRORED) if mirror else ("",):
                 shown = seen.mirrored(torch.full((clip.n_rows,), bool(prefix)))
                 with torch.inference_mode():
-                    features, pose_mm = encoder.poses_mm(shown.rays.to(device), [clip.n_rows])
+                    rays = shown.rays.to(device)
+                    features, pose_mm = encoder.poses_mm(rays, [clip.n_rows], steps)
                 encoded = {"features": features, "pose_mm": pose_mm}
                 row.fill(clip, {prefix + name: v.cpu().numpy() for name, v in encoded.items()})
         return row

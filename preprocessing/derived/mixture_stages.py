@@ -145,7 +145,7 @@ def bridging_poses(seen: hk.Observations, attributes: MixtureAttributes) -> torc
     assert attributes.encoder is not None  # goes with this depth
     encoder = _encoder(attributes.encoder)
     with torch.inference_mode():
-        _, pose_mm = encoder.poses_mm(seen.detections().rays)
+        _, pose_mm = encoder.poses_mm(seen.detections().rays, None, seen.steps_s(None))
     return pose_mm
 
 

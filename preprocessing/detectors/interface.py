@@ -11,7 +11,7 @@ leads to depends on how a network was trained: see crops_from_windows.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,22 @@ class HeatmapDetector(Protocol):
             heatmaps (B, 17, 64, 48), H36M-17 order: at least 0, finite, each with some cell above
             0, proportional to the probability that the joint lies in the cell; and their crops
             (B, 4) in px of the image.
+        """
+        ...
+
+
+@runtime_checkable
+class PoseHeatmapDetector(HeatmapDetector, Protocol):
+    """A detector that also says where the joints are in space."""
+
+    def detect_with_pose(
+        self, pixels: NDArray[np.uint8], windows: NDArray[np.floating]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Find the joints of B people; as ``detect``, and besides
+
+        Returns:
+            poses (B, 17, 3), mm, root-relative, in the axes of a camera that looks straight at
+            the window's middle (x right, y down, z away from it); NaN where it gives none.
         """
         ...
 

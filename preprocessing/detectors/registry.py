@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
@@ -13,6 +14,8 @@ from pydantic import Discriminator, Tag
 from diffpose.model.geometry.skeleton import N_JOINTS
 from diffpose.platform.base.errors import SourceError
 from diffpose.platform.base.storage import read_json
+from diffpose.preprocessing.detectors.blazepose.detector import BlazePoseSettings
+from diffpose.preprocessing.detectors.blazepose.finder import BlazePoseFinder
 from diffpose.preprocessing.detectors.bundled import (
     BundledFinder,
     BundledSettings,
@@ -40,6 +43,7 @@ def _kind(value: Any) -> str:
 DetectorSettings: TypeAlias = Annotated[
     Annotated[SimulatedDetectorSettings, Tag("simulated")]
     | Annotated[BundledSettings, Tag("bundled")]
+    | Annotated[BlazePoseSettings, Tag("blazepose")]
     | Annotated[VitPoseSettings, Tag("vitpose")]
     | Annotated[OnnxPoseSettings, Tag("onnx")]
     | Annotated[RecordedSettings, Tag("recorded")]
@@ -54,19 +58,45 @@ def pixel_detector(settings: PixelDetectorKind, device: str) -> HeatmapDetector:
     return settings.open(device)
 
 
+DETECTOR_KINDS: dict[str, type[DetectorKind]] = {
+    str(kind.model_fields["kind"].default): kind
+    for kind in (
+        SimulatedDetectorSettings,
+        BundledSettings,
+        BlazePoseSettings,
+        VitPoseSettings,
+        OnnxPoseSettings,
+        RecordedSettings,
+        DatasetKeypointSettings,
+    )
+}
+
+
+def first_installed(kinds: Sequence[str]) -> str:
+    """Return the first kind of detector that is installed; the last where none is."""
+    return next((kind for kind in kinds if DETECTOR_KINDS[kind].installed()), kinds[-1])
+
+
 @functools.lru_cache(maxsize=1)
-def person_finder(people: PeopleSettings, weights: str | None, device: str) -> PersonFinder:
+def person_finder(people: PeopleSettings, detector: DetectorKind, device: str) -> PersonFinder:
     """Return the finder of people in whole frames.
 
     Args:
-        people: which finder.
-        weights: of the bundled finder; None for the shipped ones.
+        people: which finder; auto: the detector's own.
+        detector: whose windows are wanted; its finder's weights go with it.
         device: of torch.
+
+    Raises:
+        SourceError: its weights or the package that runs it are missing, or are something else.
     """
-    if people.finder == "rtdetr":
+    name = detector.own_finder if people.finder == "auto" else people.finder
+    weights = detector.person_weights() if name == detector.own_finder else None
+    if name == "rtdetr":
         from diffpose.preprocessing.detectors.rtdetr import RtDetrFinder
 
         return RtDetrFinder(people.model, people.threshold, device)
+    if name == "blazepose":
+        return BlazePoseFinder(weights, people.threshold, thorough=people.several)
     return BundledFinder(weights, people.threshold, device)
 
 

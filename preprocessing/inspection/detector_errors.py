@@ -82,7 +82,7 @@ def make_compare_fn(source: Source, every: int, own_errors: TruthsOwnErrors | No
             known = rows[np.isfinite(row.arrays["pose_3d"][rows]).all(axis=(1, 2))]
             if len(known) == 0:
                 continue
-            heatmaps, crops = source.heatmaps(row, clip, known)
+            heatmaps, crops, _ = source.heatmaps(row, clip, known)
             joints_mm = row.arrays["pose_3d"][known] + row.arrays["root_position"][known, None]
             truth_px = project(joints_mm.astype(np.float64), row.arrays["camera"][known, None])
             keypoints, _, _ = hm.summarise(quantised(heatmaps, np.ones(17)), crops)

@@ -25,7 +25,7 @@ def combined(scores: NDArray[np.floating], matrix: NDArray[np.float64]) -> NDArr
 
     Args:
         scores: (B, K, h, w), any scale; below 0 counts as 0, an empty map as "anywhere".
-        matrix: (17, K), of joint_layouts.to_h36m.
+        matrix: (17, K), of joint_layouts.to_h36m; weights may be negative (a crown above the ears).
 
     Returns:
         (B, 17, 64, 48), summing to 1 over the cells, over the same window (edges on edges).
@@ -35,13 +35,13 @@ def combined(scores: NDArray[np.floating], matrix: NDArray[np.float64]) -> NDArr
     total = maps.sum(axis=(2, 3), keepdims=True)
     maps = np.where(total > 0, maps / np.where(total > 0, total, 1.0), 1.0 / maps[0, 0].size)
     result = np.empty((len(maps), N_JOINTS, HEIGHT, WIDTH), dtype=np.float32)
-    single = (matrix > 0).sum(axis=1) == 1
+    single = (matrix != 0).sum(axis=1) == 1
     sources = matrix.argmax(axis=1)
     if single.any():
         result[:, single] = regridded(maps[:, sources[single]])
     mixed = np.flatnonzero(~single)
     if len(mixed):
-        needed = np.flatnonzero((matrix[mixed] > 0).any(axis=0))
+        needed = np.flatnonzero((matrix[mixed] != 0).any(axis=0))
         places = np.empty((len(needed), _N_DRAWS, 2))
         for b in range(len(maps)):
             for i, joint in enumerate(needed):
@@ -73,7 +73,8 @@ def _overlaps(n_from: int, n_to: int) -> NDArray[np.float64]:
 
 
 def _density(draws: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the histogram of draws (S, 2), x, y in 0 .. 1, smoothed."""
+    """Return the histogram of draws (S, 2), x, y in 0 .. 1, smoothed; beyond counts at the rim."""
+    draws = np.clip(draws, 0.0, 1.0)
     counts, _, _ = np.histogram2d(
         draws[:, 1], draws[:, 0], bins=(HEIGHT, WIDTH), range=((0, 1), (0, 1))
     )

@@ -5,6 +5,8 @@ A joint of ours is a weighted mean of joints of theirs. Detectors are trained on
 The maps for COCO and Halpe are those that MotionBERT (Zhu et al., ICCV 2023) and MMPose use.
 "tuned" is MHFormer's (Li et al., CVPR 2022) for COCO, which moves spine, thorax, nose and head to
 where Human3.6M has them; its weights differ between x and y.
+BlazePose's is ours: Human3.6M's joints of trunk and head from its face and shoulders, by the mean
+proportions of the joint maps of motion capture (mocap/builtin_maps.py).
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from numpy.typing import NDArray
 
 from diffpose.model.geometry.skeleton import JOINT_NAMES, N_JOINTS
 
-Layout = Literal["h36m_17", "coco_17", "halpe_26", "body_25", "openpose_18", "mpii_16"]
+Layout = Literal[
+    "h36m_17", "coco_17", "halpe_26", "body_25", "openpose_18", "mpii_16", "blazepose_33"
+]  # fmt: skip
 Conversion = Literal["mean", "tuned"]
 _LIMBS = (
     "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle",
@@ -52,6 +56,11 @@ NAMES: dict[Layout, tuple[str, ...]] = {
     "mpii_16": (
         "RAnkle", "RKnee", "RHip", "LHip", "LKnee", "LAnkle", "MidHip", "Thorax", "Neck",
         "HeadTop", "RWrist", "RElbow", "RShoulder", "LShoulder", "LElbow", "LWrist",
+    ),
+    "blazepose_33": (
+        "Nose", "LEyeInner", "LEye", "LEyeOuter", "REyeInner", "REye", "REyeOuter", "LEar", "REar",
+        "LMouth", "RMouth", *_pairs("Shoulder", "Elbow", "Wrist", "Pinky", "Index", "Thumb", "Hip",
+        "Knee", "Ankle", "Heel", "FootIndex"),
     ),
 }  # fmt: skip
 
@@ -96,16 +105,39 @@ _SOURCES: dict[Layout, dict[str, tuple[str, ...]]] = {
 }
 
 
+def _blended(*parts: tuple[float, tuple[str, ...]]) -> dict[str, float]:
+    """Return the weight of each joint in a sum of means."""
+    weights: dict[str, float] = {}
+    for share, names in parts:
+        for name in names:
+            weights[name] = weights.get(name, 0.0) + share / len(names)
+    return weights
+
+
+_EARS, _MOUTH = ("LEar", "REar"), ("LMouth", "RMouth")
+# The neck's base lies an eighth of the way from the shoulders to the ears; Human3.6M's nose inside
+# the face; the crown above the ears by 1.4 times the height from mouth to eyes.
+_BLAZEPOSE: dict[str, dict[str, float]] = {
+    "Hip": _blended((1.0, _HIPS)),
+    "Spine": _blended((0.5, _HIPS), (0.44, _SHOULDERS), (0.06, _EARS)),
+    "Thorax": _blended((0.88, _SHOULDERS), (0.12, _EARS)),
+    "Nose": _blended((0.45, _EARS), (0.55, ("Nose",))),
+    "Head": _blended((1.0, _EARS), (1.4, _EYES), (-1.4, _MOUTH)),
+}
+
+
 def to_h36m(layout: Layout) -> NDArray[np.float64]:
     """Return the matrix (17, K) that takes a layout's K joints to ours; rows sum to 1."""
     names = NAMES[layout]
     matrix = np.zeros((N_JOINTS, len(names)))
     if layout == "h36m_17":
         return np.eye(N_JOINTS)
-    sources = {**_LIMB_SOURCES, **_SOURCES[layout]}
+    blended = _BLAZEPOSE if layout == "blazepose_33" else {}
+    sources = {**_LIMB_SOURCES, **_SOURCES.get(layout, {})}
     for row, ours in enumerate(JOINT_NAMES):
-        for theirs in sources[ours]:
-            matrix[row, names.index(theirs)] += 1.0 / len(sources[ours])
+        weights = blended[ours] if ours in blended else _blended((1.0, sources[ours]))
+        for theirs, weight in weights.items():
+            matrix[row, names.index(theirs)] += weight
     return matrix
 
 
@@ -160,6 +192,7 @@ def to_h36m_points(
 def layout_of(n_joints: int) -> Layout | None:
     """Return the layout that usually has so many joints, None where none does."""
     usual: dict[int, Layout] = {
-        17: "coco_17", 26: "halpe_26", 25: "body_25", 18: "openpose_18", 16: "mpii_16"
+        17: "coco_17", 26: "halpe_26", 25: "body_25", 18: "openpose_18", 16: "mpii_16",
+        33: "blazepose_33",
     }  # fmt: skip
     return usual.get(n_joints)

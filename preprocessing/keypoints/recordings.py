@@ -27,7 +27,7 @@ class KeypointSource(NamedFiles):
     """
 
     gives: ClassVar[tuple[Material, ...]] = ("keypoint files",)
-    default_detector: ClassVar[str] = "recorded"
+    default_detectors: ClassVar[tuple[str, ...]] = ("recorded",)
     otherwise: ClassVar[str] = "Use detector.kind=recorded"
 
     kind: Literal["keypoints"] = "keypoints"
@@ -46,7 +46,7 @@ class KeypointSource(NamedFiles):
     @classmethod
     def completed(cls, source: Any, detector: Mapping[str, Any]) -> dict[str, Any]:
         """Return a detector's settings: the recorded keypoints are the source's own files."""
-        if detector["kind"] != cls.default_detector:
+        if detector["kind"] not in cls.default_detectors:
             return dict(detector)
         uri = source.get("uri") if isinstance(source, Mapping) else source.uri
         return {**detector, "uri": uri}

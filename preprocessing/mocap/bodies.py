@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from diffpose.model.geometry.skeleton import EDGES, N_JOINTS
+from diffpose.model.geometry.skeleton import EDGES, N_JOINTS, bone_lengths
 from diffpose.platform.base.config import Settings
 from diffpose.preprocessing.records.seeds import generator
 
@@ -34,6 +34,9 @@ _PART_OF_BONE: dict[tuple[int, int], str] = {
     (14, 15): "upper_arm",
     (15, 16): "forearm",
 }
+_LEG_BONES = ((1, 2), (2, 3), (4, 5), (5, 6))
+_TRUNK_BONES = ((0, 7), (7, 8), (8, 9), (9, 10))
+_ANKLE_HEIGHT = 0.039  # of the standing height
 PARTS: tuple[str, ...] = tuple(sorted(set(_PART_OF_BONE.values())))
 
 
@@ -43,21 +46,74 @@ class BodySettings(Settings):
     train: int = Field(10, ge=1, description="bodies of the training split")
     validation: int = Field(2, ge=1, description="bodies of the validation split")
     test: int = Field(4, ge=1, description="bodies of the test split")
+    height_m: tuple[float, float] | None = Field(
+        None,
+        description="standing height from .. to, instead of smallest .. tallest: the middle is "
+        "common, the ends are rare, as among people",
+    )
     smallest: float = Field(0.95, gt=0.3, lt=3, description="smallest factor of the whole body")
     tallest: float = Field(1.12, gt=0.3, lt=3, description="largest factor of the whole body")
     limb_variation: float = Field(0.05, ge=0, lt=0.5, description="each part varies by +- this")
     hip_width: float = Field(
         1.0, gt=0.3, lt=4, description="widens the hips (1.5 suits Bandai-Namco's narrow skeleton)"
     )
+    width_variation: float = Field(
+        0.0,
+        ge=0,
+        lt=0.5,
+        description="hips and shoulders vary by +- this, each for itself, besides",
+    )
 
 
-def bone_factors(settings: BodySettings, split: str, body: int, seed: int) -> dict[str, float]:
-    """Return the length factor of each body part for one pseudo-subject."""
+def stature_m(positions_m: NDArray[np.float64]) -> float:
+    """Return the standing height that the bones of poses (T, 17, 3) amount to.
+
+    Legs, trunk, neck and head in one line, and the ankles' height, 3.9 % of the whole (Drillis &
+    Contini, Body Segment Parameters, 1966).
+    """
+    length = bone_lengths(positions_m).mean(axis=0)
+    by_bone = dict(zip(EDGES, length.tolist(), strict=True))
+    legs = sum(by_bone[bone] for bone in _LEG_BONES) / 2
+    trunk = sum(by_bone[bone] for bone in _TRUNK_BONES)
+    return float((legs + trunk) / (1 - _ANKLE_HEIGHT))
+
+
+def bone_factors(
+    settings: BodySettings,
+    split: str,
+    body: int,
+    seed: int,
+    recorded_m: NDArray[np.float64] | None = None,
+) -> dict[str, float]:
+    """Return the length factor of each body part for one pseudo-subject.
+
+    Args:
+        settings: how much they differ.
+        split: of the pseudo-subject.
+        body: its number in the split.
+        seed: of all of them.
+        recorded_m: poses (T, 17, 3) of the recorded body; needed where ``height_m`` is set.
+
+    Raises:
+        ValueError: they are needed and not given.
+    """
     rng = generator(seed, "body", split, body)
     whole = rng.uniform(settings.smallest, settings.tallest)
     spread = settings.limb_variation
-    factors = {part: whole * rng.uniform(1 - spread, 1 + spread) for part in PARTS}
+    factors = {part: rng.uniform(1 - spread, 1 + spread) for part in PARTS}
+    if settings.height_m is not None:
+        if recorded_m is None:
+            raise ValueError("A body of a given height needs the recorded one's poses.")
+        low, high = settings.height_m
+        # the sum of two: a triangle
+        wanted = low + (high - low) * (rng.random() + rng.random()) / 2
+        some = recorded_m[:: max(1, len(recorded_m) // 50)]
+        whole = wanted / stature_m(reshape_body(some, factors))
+    factors = {part: whole * factor for part, factor in factors.items()}
     factors["hip"] *= settings.hip_width
+    if settings.width_variation:
+        for part in ("hip", "shoulder"):
+            factors[part] *= 1 + settings.width_variation * rng.uniform(-1, 1)
     return factors
 
 

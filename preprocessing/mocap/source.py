@@ -29,7 +29,7 @@ class MocapSource(NamedFiles):
     """A folder of BVH files."""
 
     gives: ClassVar[tuple[Material, ...]] = ("known motion",)
-    default_detector: ClassVar[str] = "simulated"
+    default_detectors: ClassVar[tuple[str, ...]] = ("simulated",)
     otherwise: ClassVar[str] = "Render films with diffpose render, or use detector.kind=simulated"
 
     kind: Literal["mocap"] = "mocap"

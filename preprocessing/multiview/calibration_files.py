@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from diffpose.model.geometry.calibrated_camera import CalibratedCamera
+from diffpose.model.multiview.calibrated_camera import CalibratedCamera
 from diffpose.platform.base.errors import SourceError
 from diffpose.platform.base.storage import exists, join, list_names, read_bytes
 from diffpose.preprocessing.multiview.camera_toml import read_camera_toml

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffpose.model.geometry.calibrated_camera import CalibratedCamera
+from diffpose.model.multiview.calibrated_camera import CalibratedCamera
 from diffpose.platform.base.errors import SourceError
 
 _KEYS = ("matrix", "distortions", "rotation", "translation")

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diffpose.model.geometry.calibrated_camera import CalibratedCamera
 from diffpose.model.geometry.skeleton import MIRROR, N_JOINTS
-from diffpose.model.geometry.triangulation import (
+from diffpose.model.multiview.calibrated_camera import CalibratedCamera
+from diffpose.model.multiview.triangulation import (
     Triangulated,
     projected_covariance_px2,
     triangulate,

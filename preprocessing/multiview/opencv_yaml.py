@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from diffpose.model.geometry.calibrated_camera import CalibratedCamera
+from diffpose.model.multiview.calibrated_camera import CalibratedCamera
 from diffpose.platform.base.errors import SourceError
 
 _TAG = "tag:yaml.org,2002:opencv-matrix"

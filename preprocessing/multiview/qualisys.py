@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from diffpose.model.geometry.calibrated_camera import CalibratedCamera
+from diffpose.model.multiview.calibrated_camera import CalibratedCamera
 from diffpose.platform.base.errors import SourceError
 
 _PER_PX = 64.0

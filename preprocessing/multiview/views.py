@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from diffpose.model.geometry.calibrated_camera import CalibratedCamera
+from diffpose.model.multiview.calibrated_camera import CalibratedCamera
 from diffpose.platform.base.errors import SourceError
 from diffpose.platform.base.storage import is_local, join, read_bytes, write_bytes
 from diffpose.preprocessing.keypoints.recordings import keypoint_recordings

@@ -49,12 +49,11 @@ def make_inspect_fn(job: VideoJob) -> Stage:
 def make_look_fn(job: VideoJob, device: str = "cpu") -> Stage:
     """Return a stage that looks through a Segment and saves times and boxes; gives its frames."""
     people = job.settings.people
-    weights = job.settings.detector.person_weights()
     finds = job.boxes_from == "finder"
 
     def look(segment: Segment) -> int:
         torch.set_num_threads(1)
-        finder = person_finder(people, weights, device) if finds else None
+        finder = person_finder(people, job.settings.detector, device) if finds else None
         pts: list[int] = []
         times: list[float] = []
         looks: list[int] = []

@@ -28,12 +28,12 @@ class SourceKind(Settings):
 
     Attributes:
         gives: what there is for a detector to read.
-        default_detector: ``detector.kind`` where none is named.
+        default_detectors: ``detector.kind`` where none is named: the first that is installed.
         otherwise: what to do when another detector is wanted, for the error message.
     """
 
     gives: ClassVar[tuple[Material, ...]]
-    default_detector: ClassVar[str]
+    default_detectors: ClassVar[tuple[str, ...]]
     otherwise: ClassVar[str]
 
     @classmethod
@@ -58,9 +58,18 @@ class DetectorKind(Settings, ABC):
 
     Attributes:
         reads: what it turns into heatmaps.
+        own_finder: who looks for people in whole frames where nobody else is named.
+        gives_pose: whether it also says where the joints are in space.
     """
 
     reads: ClassVar[Material]
+    own_finder: ClassVar[Literal["bundled", "blazepose"]] = "bundled"
+    gives_pose: ClassVar[bool] = False
+
+    @classmethod
+    def installed(cls) -> bool:
+        """Tell whether it can be the default here: all that it needs without a word is there."""
+        return True
 
     @abstractmethod
     def version(self) -> str:
@@ -71,7 +80,7 @@ class DetectorKind(Settings, ABC):
         return np.ones(N_JOINTS)
 
     def person_weights(self) -> str | None:
-        """Return the file of the bundled person finder that goes with it; None: the shipped one."""
+        """Return the weights of its own finder of people; None: the finder's usual ones."""
         return None
 
     def absolute(self) -> Self:

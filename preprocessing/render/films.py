@@ -16,8 +16,8 @@ from diffpose.platform.base.storage import exists, join, write_bytes
 from diffpose.platform.execution.ray_stages import Stage
 from diffpose.platform.store.clips import Split
 from diffpose.preprocessing.mocap.bodies import bone_factors, reshape_body
+from diffpose.preprocessing.mocap.cameras.virtual_camera import centre
 from diffpose.preprocessing.mocap.source import SUFFIX, Motion, read_motion
-from diffpose.preprocessing.mocap.virtual_cameras import centre, place
 from diffpose.preprocessing.records.seeds import generator, number
 from diffpose.preprocessing.render.frames import RenderCamera, random_lens, render_frames
 from diffpose.preprocessing.render.person.look import random_build, random_look
@@ -115,11 +115,9 @@ def write_film(
     shift = (middle.min(axis=0) + middle.max(axis=0)) / 2
     for positions in people:
         positions[..., :2] -= shift
-    rotation, position = place(settings.cameras, camera, settings.seed, key)
-    size = (settings.cameras.height, settings.cameras.width)
-    focal = settings.cameras.focal_px
-    intrinsics = np.array([focal, focal, size[1] / 2, size[0] / 2])
-    film_camera = RenderCamera(rotation, position, intrinsics, size)
+    placed = settings.cameras.camera(np.stack(people, axis=1), camera, settings.seed, key)
+    rotation, position, intrinsics = placed.rotation, placed.position_m, placed.intrinsics_px
+    film_camera = RenderCamera(rotation, position, intrinsics, (placed.height, placed.width))
     in_camera = [(positions - position) @ rotation.T for positions in people]
     rng = generator(settings.seed, "look", key)
     looks = []
@@ -197,7 +195,7 @@ def _acting(
 ) -> tuple[Array, int]:
     """Return a motion as one pseudo-subject of the split makes it, centred; and which one."""
     body = number(settings.seed, "body of", name) % int(getattr(settings.bodies, split))
-    factors = bone_factors(settings.bodies, split, body, settings.seed)
+    factors = bone_factors(settings.bodies, split, body, settings.seed, positions_m)
     return centre(reshape_body(positions_m, factors)), body
 
 

@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 from diffpose.model.geometry.camera import DEFAULT_FOCAL_RATIO
 from diffpose.platform.base.config import Settings
 from diffpose.preprocessing.mocap.bodies import BodySettings
+from diffpose.preprocessing.mocap.cameras.ring import RingCameras
 from diffpose.preprocessing.mocap.source import MocapSource
-from diffpose.preprocessing.mocap.virtual_cameras import CameraSettings
 from diffpose.preprocessing.records.splits import SplitSettings
 
 # What a film shows; a rerun must agree with the folder it goes on with.
@@ -25,8 +25,8 @@ class FilmSettings(Settings):
 
     source: MocapSource = Field(description="the motions")
     out: str = Field(description="folder of the films: local path or fsspec URI")
-    cameras: CameraSettings = Field(
-        CameraSettings(width=480, height=480, focal_px=480 * DEFAULT_FOCAL_RATIO),
+    cameras: RingCameras = Field(
+        RingCameras(width=480, height=480, focal_px=480 * DEFAULT_FOCAL_RATIO),
         description="virtual cameras, one film each; focal_px follows width unless given",
     )
     bodies: BodySettings = Field(BodySettings(), description="pseudo-subjects")

@@ -44,10 +44,12 @@ class Heatmaps(NamedTuple):
     Attributes:
         heatmaps: (R, 17, 64, 48), at least 0, finite, each with some cell above 0.
         crops: (R, 4), where they lie in the picture, px.
+        poses_mm: (R, 17, 3), the detector's own, as if it looked straight at the person; or None.
     """
 
     heatmaps: NDArray[np.float32]
     crops: NDArray[np.float32]
+    poses_mm: NDArray[np.float32] | None = None
 
 
 @dataclass

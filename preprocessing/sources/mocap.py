@@ -17,8 +17,8 @@ from diffpose.platform.store.clips import Clip, Split, clip_id
 from diffpose.platform.store.fields import DETECTION_FIELDS, LARGEST_SPAN
 from diffpose.preprocessing.detectors import simulated
 from diffpose.preprocessing.mocap.bodies import bone_factors, reshape_body
+from diffpose.preprocessing.mocap.cameras.virtual_camera import centre, view
 from diffpose.preprocessing.mocap.source import SUFFIX, MocapSource, Motion, read_motion
-from diffpose.preprocessing.mocap.virtual_cameras import view
 from diffpose.preprocessing.planning.plan import Probe, body_of
 from diffpose.preprocessing.planning.run_spans import session
 from diffpose.preprocessing.planning.span_row import SpanRow, summary_of
@@ -82,24 +82,28 @@ class MocapRecordings(WithoutPictures):
         self, name: str, split: Split, fps: float, segments: Sequence[tuple[int, int]]
     ) -> tuple[Clip, ...]:
         """Return the clips of a motion, without rows yet: each frame range from each camera."""
-        cameras = self.settings.cameras
-        return tuple(
-            Clip(
+        settings = self.settings
+        cameras = settings.cameras
+
+        def clip(start: int, stop: int, camera: int) -> Clip:
+            width, height = cameras.size_px(camera, settings.seed, f"{name}#{start}")
+            return Clip(
                 clip=clip_id(name, start, stop - start, f"camera_{camera}"),
                 source=name,
-                subject=f"{split}_{body_of(self.settings, name, split):02d}",
+                subject=f"{split}_{body_of(settings, name, split):02d}",
                 action=self.source.action_of(name),
                 camera=f"camera_{camera}",
                 split=split,
                 fps=fps,
-                width=cameras.width,
-                height=cameras.height,
+                width=width,
+                height=height,
                 first_frame=start,
                 first_row=0,
                 n_rows=stop - start,
             )
-            for start, stop in segments
-            for camera in range(cameras.count)
+
+        return tuple(
+            clip(start, stop, camera) for start, stop in segments for camera in range(cameras.count)
         )
 
     def stages(self, temperature: NDArray[np.float64] | None) -> list[Stage | ActorStage]:
@@ -138,15 +142,15 @@ class MocapRecordings(WithoutPictures):
         settings = self.settings
         frames = slice(clip.first_frame, clip.first_frame + clip.n_rows)
         body = body_of(settings, clip.source, clip.split)
-        factors = bone_factors(settings.bodies, clip.split, body, settings.seed)
-        return view(
-            reshape_body(motion.positions_m[frames], factors),
-            motion.timestamp_s[frames],
-            settings.cameras,
+        factors = bone_factors(settings.bodies, clip.split, body, settings.seed, motion.positions_m)
+        positions = centre(reshape_body(motion.positions_m[frames], factors))
+        camera = settings.cameras.camera(
+            positions,
             int(clip.camera.removeprefix("camera_")),
             settings.seed,
             f"{clip.source}#{clip.first_frame}",
         )
+        return view(positions, motion.timestamp_s[frames], camera)
 
     def check(self) -> SourceReport:
         """Read every motion."""

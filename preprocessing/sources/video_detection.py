@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
@@ -15,13 +16,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from diffpose.model.geometry.camera import rotation_to
 from diffpose.model.heatmaps import grid as hm
 from diffpose.model.heatmaps.temperature import quantised
 from diffpose.platform.base.errors import DiffPoseError, SourceError
 from diffpose.platform.execution.ray_stages import ActorStage, Stage
 from diffpose.platform.store.clips import Clip
-from diffpose.platform.store.fields import DETECTION_FIELDS
-from diffpose.preprocessing.detectors.interface import PixelDetectorKind, windows_around
+from diffpose.platform.store.fields import DETECTED_POSE, DETECTION_FIELDS, Field
+from diffpose.preprocessing.detectors.interface import (
+    PixelDetectorKind,
+    PoseHeatmapDetector,
+    windows_around,
+)
 from diffpose.preprocessing.detectors.registry import pixel_detector
 from diffpose.preprocessing.keypoints.recorded import (
     RecordedSettings,
@@ -78,7 +84,10 @@ class PictureDetection:
         self, job: VideoJob, temperature: NDArray[np.float64] | None
     ) -> list[Stage | ActorStage]:
         """Frames -> windows on people -> heatmaps."""
-        cut = functools.partial(cut_people, job=job, crop_size=self.detector.crop_size())
+        fields = DETECTION_FIELDS + ((DETECTED_POSE,) if self.detector.gives_pose else ())
+        cut = functools.partial(
+            cut_people, job=job, crop_size=self.detector.crop_size(), fields=fields
+        )
         if temperature is None:
             return [cut]
         device = "cuda" if job.settings.detector_gpus else "cpu"
@@ -98,8 +107,11 @@ class PictureDetection:
                 continue
             place = done.rows_of(clip)
             rows = np.arange(place.start, place.stop)
-            heatmaps, crops = self.heatmaps(row, clip, rows, device)
-            done.fill(clip, summary_of(quantised(heatmaps, temperature), crops))
+            found = self.heatmaps(row, clip, rows, device)
+            done.fill(clip, summary_of(quantised(found.heatmaps, temperature), found.crops))
+            if found.poses_mm is not None:
+                turned = in_camera_axes(found, done.arrays["camera"][rows])
+                done.fill(clip, {DETECTED_POSE.name: turned})
         return done
 
     def heatmaps(
@@ -108,10 +120,16 @@ class PictureDetection:
         """Return what the network says of some rows, as a lens without distortion has them."""
         cut = cast(CutSpan, row)  # what this detection's own stages gave
         detector = pixel_detector(self.detector, device)
-        heatmaps, crops = detector.detect(cut.pixels[rows], cut.windows[rows])
+        poses_mm = None
+        if isinstance(detector, PoseHeatmapDetector):
+            heatmaps, crops, poses_mm = detector.detect_with_pose(
+                cut.pixels[rows], cut.windows[rows]
+            )
+        else:
+            heatmaps, crops = detector.detect(cut.pixels[rows], cut.windows[rows])
         if clip.clip in cut.lenses:  # the truth is of a straight lens, as in a store
             crops = straightened(crops, cut.lenses[clip.clip])
-        return Heatmaps(heatmaps, crops)
+        return Heatmaps(heatmaps, crops, poses_mm)
 
 
 @dataclass(frozen=True)
@@ -154,10 +172,27 @@ class RecordedDetection:
         return Heatmaps(heatmaps, row.arrays["heatmap_crop"][rows])
 
 
-def cut_people(row: SpanRow, job: VideoJob, crop_size: tuple[int, int]) -> CutSpan:
+def in_camera_axes(found: Heatmaps, camera: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return a detector's own poses (R, 17, 3) in the axes of the cameras (R, 4) that filmed.
+
+    It looked straight at the crop's middle, the camera looks along its own axis.
+    """
+    assert found.poses_mm is not None
+    middle = found.crops[:, :2] + found.crops[:, 2:] * np.array([hm.WIDTH, hm.HEIGHT]) / 2
+    rays = (middle - camera[:, 2:]) / camera[:, :2]
+    turned = np.einsum("rij,rkj->rki", rotation_to(rays), found.poses_mm)
+    return turned.astype(np.float32)
+
+
+def cut_people(
+    row: SpanRow,
+    job: VideoJob,
+    crop_size: tuple[int, int],
+    fields: Sequence[Field] = DETECTION_FIELDS,
+) -> CutSpan:
     """Add to a span its people's pixels and what is known of them."""
     span = row.span
-    blank = row.with_blank(DETECTION_FIELDS)
+    blank = row.with_blank(fields)
     cut = CutSpan(
         **vars(blank),
         pixels=np.zeros((span.n_rows, *crop_size, 3), dtype=np.uint8),

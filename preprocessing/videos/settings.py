@@ -16,8 +16,10 @@ class VideoSource(NamedFiles):
     """Video files, with or without sidecars (diffpose.preprocessing.videos.sidecar)."""
 
     gives: ClassVar[tuple[Material, ...]] = ("pictures", "keypoint files")
-    default_detector: ClassVar[str] = "bundled"
-    otherwise: ClassVar[str] = "Videos take detector.kind=bundled, vitpose, onnx or recorded"
+    default_detectors: ClassVar[tuple[str, ...]] = ("blazepose", "bundled")
+    otherwise: ClassVar[str] = (
+        "Videos take detector.kind=blazepose, bundled, vitpose, onnx or recorded"
+    )
 
     kind: Literal["videos"] = "videos"
     uri: str | list[str] = Field(
@@ -46,10 +48,11 @@ class VideoSource(NamedFiles):
 class PeopleSettings(Settings):
     """Who is followed through a video."""
 
-    finder: Literal["auto", "bundled", "rtdetr", "sidecar"] = Field(
+    finder: Literal["auto", "bundled", "blazepose", "rtdetr", "sidecar"] = Field(
         "auto",
         description="where person boxes come from; auto: the recording for detector.kind=recorded, "
-        "else the bundled finder; sidecar: the truth file's boxes_px or joints",
+        "blazepose's own for detector.kind=blazepose, else the bundled finder; sidecar: the truth "
+        "file's boxes_px or joints",
     )
     model: str = Field(
         "PekingU/rtdetr_r50vd_coco_o365", description="folder or hub name, for finder=rtdetr"

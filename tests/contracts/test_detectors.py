@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pose_models import heatmap_model, vitpose_model
+from tflite_models import blazepose_folder
 
 from diffpose.platform.base.config import validate
 from diffpose.preprocessing.detectors import bundled, onnx_pose, vitpose
@@ -34,6 +35,9 @@ def example(kind: str, folder: Path) -> DetectorKind:
     elif kind == "onnx":
         heatmap_model(folder / "pose.onnx")
         values = {"model": str(folder / "pose.onnx")}
+    elif kind == "blazepose":
+        blazepose_folder(folder)
+        values = {"weights": str(folder)}
     elif kind == "recorded":
         values = {"uri": str(folder)}
     return validate(kinds()[kind], values)

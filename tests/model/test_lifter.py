@@ -17,7 +17,6 @@ from diffpose.model.geometry.skeleton import MIRROR
 from diffpose.model.lifting import lifter as lifter_module
 from diffpose.model.lifting.lifter import DiffusionLifter, row_seeds
 from diffpose.model.lifting.long_sequence import lift_in_parts
-from diffpose.model.lifting.map_refinement import N_VALUES
 from diffpose.model.lifting.prediction import Lifted
 from diffpose.model.lifting.sampling import SamplingSettings
 from diffpose.model.mixtures.gaussian_mixture import MixtureSpec
@@ -31,6 +30,7 @@ from diffpose.model.observations.initial_distribution import (
     sample_poses,
     take_rows,
 )
+from diffpose.model.refinement.map_refinement import N_VALUES
 
 PROCESSES = {
     "mixture, next_on_grid": {},

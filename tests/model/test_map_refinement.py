@@ -10,7 +10,8 @@ from scipy.optimize import minimize
 from standing import standing
 
 from diffpose.model.geometry.skeleton import MIRROR, PARENTS
-from diffpose.model.lifting.map_refinement import (
+from diffpose.model.observations.detections import Detections
+from diffpose.model.refinement.map_refinement import (
     BONE_SPREAD_MM,
     LENGTH_QUANTILE,
     MISS_SHARE,
@@ -20,7 +21,6 @@ from diffpose.model.lifting.map_refinement import (
     refine,
     second_moment,
 )
-from diffpose.model.observations.detections import Detections
 
 Array = NDArray[np.float64]
 ROOT_MM = np.array([[200.0, -100.0, 5000.0]])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from untrained import CAMERA, make_lifter, observations
 
-from diffpose.model.lifting.map_refinement import N_VALUES
 from diffpose.model.lifting.sampling import SamplingSettings
+from diffpose.model.refinement.map_refinement import N_VALUES
 from diffpose.platform.serving import pose_model
 from diffpose.platform.serving.pose_model import LiftError, LiftJob, LiftResult, PoseModel
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from diffpose.model.lifting.map_refinement import N_VALUES
 from diffpose.model.lifting.sampling import SamplingSettings
+from diffpose.model.refinement.map_refinement import N_VALUES
 from diffpose.model.uncertainty.covariances import (
     Ellipsoids,
     radius,
@@ -88,7 +88,7 @@ def test_round_trip_and_its_absence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"format": 9}, "format 9, expected 3"),
+        ({"format": 9}, "format 9, expected 4"),
         ({"context_covariance_mm2": [[1.0]]}, "context_covariance_mm2 must be finite"),
         ({"errors_mm2": [[1.0]]}, "errors_mm2 must be finite with shape (48, 48)"),
         ({"ellipsoids": {"weight": 2}}, "floor_mm2"),

@@ -9,7 +9,7 @@ from stored_clips import made_clip
 from diffpose.platform.base.errors import StoreError
 from diffpose.platform.store.clips import Clip
 from diffpose.platform.store.pose_store import PoseStore
-from diffpose.platform.training.window_loader import KNOWN, WindowLoader
+from diffpose.platform.training.window_loader import KNOWN, STEP, WindowLoader, window_steps_s
 
 N_ROWS, FRAMES = 128, 8
 LENGTHS = (30, 8, 3, 40)
@@ -93,3 +93,36 @@ def test_ranks_share_an_epoch(store: PoseStore) -> None:
 def test_too_few_windows_are_refused(store: PoseStore) -> None:
     with pytest.raises(StoreError, match="1 windows of 8 frames for 2 workers"):
         WindowLoader(store, ["camera"], clips((5,)), 16, FRAMES, world_size=2)
+
+
+def test_strides_take_every_so_manieth_row_and_say_the_time_step(store: PoseStore) -> None:
+    made = loader(store, strides=(1, 2, 4))
+    ends = np.cumsum(LENGTHS)
+    seen = set()
+    for number in range(6):
+        for batch in made.epoch(number):
+            rows = batch["camera"][..., 0].long().numpy()
+            steps = batch[STEP].numpy()
+            for window, known, step in zip(rows, batch[KNOWN].numpy(), steps, strict=True):
+                clip = int(np.searchsorted(ends, window[0], side="right"))
+                stride = round(float(step) * 9.99)
+                seen.add((LENGTHS[clip], stride))
+                expected = window[0] + stride * np.arange(FRAMES)
+                np.testing.assert_array_equal(window, np.minimum(expected, ends[clip] - 1))
+                unknown = (window >= 10) & (window < 13)
+                own = expected <= ends[clip] - 1
+                np.testing.assert_array_equal(known.astype(bool), own & ~unknown)
+    # 8 and 3 rows are too short for windows of 8 at stride 2, 30 rows hold 29 at stride 4
+    assert seen == {(30, 1), (30, 2), (30, 4), (8, 1), (3, 1), (40, 1), (40, 2), (40, 4)}
+
+
+def test_one_stride_cuts_as_it_did_before_there_were_several(store: PoseStore) -> None:
+    for one, other in zip(loader(store).epoch(2), loader(store, strides=[1]).epoch(2), strict=True):
+        assert one["camera"].equal(other["camera"])
+        np.testing.assert_allclose(one[STEP], 1 / 9.99, rtol=1e-6)
+
+
+def test_the_time_steps_of_windows_are_those_of_clips_and_strides() -> None:
+    made = [made_clip(0, 30, fps=20.0), made_clip(30, 12, fps=20.0)]
+    steps = window_steps_s(made, 8, [1, 2, 3])
+    np.testing.assert_allclose(np.sort(steps), [0.05] * 6 + [0.1] * 4 + [0.15] * 4)

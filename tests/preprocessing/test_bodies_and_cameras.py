@@ -9,9 +9,18 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from diffpose.model.geometry.camera import project
 from diffpose.model.geometry.skeleton import EDGES, JOINT_NAMES, MIRROR, bone_lengths
-from diffpose.preprocessing.mocap.bodies import PARTS, BodySettings, bone_factors, reshape_body
-from diffpose.preprocessing.mocap.virtual_cameras import CameraSettings, view
+from diffpose.preprocessing.mocap.bodies import (
+    PARTS,
+    BodySettings,
+    bone_factors,
+    reshape_body,
+    stature_m,
+)
+from diffpose.preprocessing.mocap.cameras.ring import RingCameras
+from diffpose.preprocessing.mocap.cameras.virtual_camera import VirtualCamera, centre, view
+from diffpose.preprocessing.mocap.cameras.wild import WildCameras
 from diffpose.preprocessing.records.clip import ClipTruth
 
 PART = {
@@ -135,8 +144,18 @@ def test_factors_stay_within_their_range() -> None:
 
 def seen(camera: int = 0, seed: int = 0, clip: str = "walk", **changes: float) -> ClipTruth:
     positions = walk()
-    settings = CameraSettings.model_validate(changes)
-    return view(positions, np.arange(len(positions)) / 10, settings, camera, seed, clip)
+    return seen_by(RingCameras.model_validate(changes), positions, camera, seed, clip)
+
+
+def seen_by(
+    cameras: RingCameras | WildCameras,
+    positions: NDArray[np.float64],
+    camera: int = 0,
+    seed: int = 0,
+    clip: str = "walk",
+) -> ClipTruth:
+    placed = cameras.camera(centre(positions), camera, seed, clip)
+    return view(centre(positions), np.arange(len(positions)) / 10, placed)
 
 
 def camera_positions(truth: ClipTruth) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -226,12 +245,129 @@ def test_a_view_depends_on_seed_clip_and_camera_alone() -> None:
 
 
 def test_the_motions_place_in_the_world_plays_no_part() -> None:
-    positions, times = walk(), np.arange(20) / 10
+    positions = walk()
     kept = positions.copy()
-    here = view(positions, times, CameraSettings(), 0, 0, "walk")
-    there = view(positions + np.array([40.0, -7.0, 0.0]), times, CameraSettings(), 0, 0, "walk")
+    here = seen_by(RingCameras(), positions)
+    there = seen_by(RingCameras(), positions + np.array([40.0, -7.0, 0.0]))
     np.testing.assert_allclose(here.keypoints_px, there.keypoints_px, atol=1e-6)
     assert np.array_equal(positions, kept)
+
+
+def test_bodies_have_the_heights_that_are_asked_for() -> None:
+    settings = BodySettings(height_m=(1.4, 2.05), limb_variation=0.08, width_variation=0.15)
+    for recorded in (walk(), 1.3 * walk()):
+        heights = [
+            stature_m(reshape_body(recorded, bone_factors(settings, "train", body, 0, recorded)))
+            for body in range(300)
+        ]
+        assert 1.4 <= min(heights) < 1.5
+        assert 1.95 < max(heights) <= 2.05
+        assert np.mean(heights) == pytest.approx(1.725, abs=0.02)
+        assert np.mean(np.abs(np.array(heights) - 1.725) < 0.1) > 0.4  # the middle is common
+    with pytest.raises(ValueError, match="recorded one's poses"):
+        bone_factors(settings, "train", 0, 0)
+
+
+def test_widths_vary_besides_the_rest() -> None:
+    wide = BodySettings(width_variation=0.2)
+    ratios = []
+    for body in range(100):
+        narrow = bone_factors(BodySettings(), "train", body, 3)
+        factors = bone_factors(wide, "train", body, 3)
+        assert {part for part in PARTS if factors[part] != narrow[part]} <= {"hip", "shoulder"}
+        ratios.append([factors[part] / narrow[part] for part in ("hip", "shoulder")])
+    spread = np.array(ratios)
+    assert spread.min() >= 0.8
+    assert spread.max() <= 1.2
+    assert abs(np.corrcoef(spread.T)[0, 1]) < 0.3  # each for itself
+
+
+WILD = WildCameras(distortion=(0.0, 0.0))
+
+
+def wild(n: int, cameras: WildCameras = WILD) -> list[VirtualCamera]:
+    return [cameras.camera(centre(walk()), camera, 0, "walk") for camera in range(n)]
+
+
+def test_wild_cameras_stand_within_their_ranges() -> None:
+    placed = wild(200)
+    focal = np.array([c.intrinsics_px[0] / 1920 for c in placed])
+    assert 0.7 <= focal.min() < 0.8
+    assert 1.6 < focal.max() <= 1.8
+    away = np.array([np.hypot(*c.position_m[:2]) for c in placed])
+    assert 2.0 <= away.min() < 3.0
+    assert 7.5 < away.max() <= 9.0
+    height = np.array([c.position_m[2] for c in placed])
+    assert 0.3 <= height.min() < 0.5
+    assert 2.7 < height.max() <= 3.0
+    # where the world's up appears in the image, against the image's own
+    tilt = np.rad2deg([np.arctan2(c.rotation[0, 2], -c.rotation[1, 2]) for c in placed])
+    assert 25 < np.abs(tilt).max() < 40
+    assert 0.4 < np.mean([c.height > c.width for c in placed]) < 0.6
+    assert {(c.width, c.height) for c in placed} == set(WILD.sizes_px())
+
+
+def test_wild_cameras_see_the_person_off_the_middle() -> None:
+    inside, middles = [], []
+    for placed in wild(200):
+        truth = view(centre(walk()), np.arange(20) / 10, placed)
+        size = np.array([placed.width, placed.height])
+        inside.append(((truth.keypoints_px > 0) & (truth.keypoints_px < size)).all(-1).mean())
+        middles.append(truth.keypoints_px.mean(axis=(0, 1)) / size - 0.5)
+        np.testing.assert_array_equal(truth.camera[0], placed.intrinsics_px)
+    assert np.mean(np.array(inside) > 0.9) > 0.97
+    assert np.abs(middles).max(axis=0).min() > 0.18
+    assert np.abs(np.mean(middles, axis=0)).max() < 0.05
+
+
+def test_a_wild_camera_depends_on_its_seed_number_and_motion_alone() -> None:
+    first, again = wild(2)[1], wild(2)[1]
+    assert (first.rotation == again.rotation).all()
+    for other in (
+        WILD.camera(centre(walk()), 1, 1, "walk"),
+        WILD.camera(centre(walk()), 1, 0, "run"),
+    ):
+        assert np.abs(other.position_m - first.position_m).max() > 0.01
+
+
+def test_a_lens_that_bends_is_seen_and_not_told() -> None:
+    straight, bent = (
+        WildCameras(distortion=(k, k)).camera(centre(walk()), 0, 0, "walk") for k in (0.0, 0.05)
+    )
+    times = np.arange(20) / 10
+    here, there = (view(centre(walk()), times, camera) for camera in (straight, bent))
+    assert (here.camera == there.camera).all()
+    assert (here.pose_3d_mm == there.pose_3d_mm).all()
+    rays = (here.keypoints_px - here.camera[0, 2:]) / here.camera[0, :2]
+    r2 = (rays**2).sum(axis=-1, keepdims=True)
+    expected = rays * (1 + 0.05 * r2) * here.camera[0, :2] + here.camera[0, 2:]
+    np.testing.assert_allclose(there.keypoints_px, expected, atol=1e-9)
+
+
+def test_an_untold_focal_length_is_the_usual_one_and_moves_the_root() -> None:
+    told = WildCameras(distortion=(0.0, 0.0)).camera(centre(walk()), 0, 0, "walk")
+    untold = WildCameras(distortion=(0.0, 0.0), focal_unknown=1.0).camera(
+        centre(walk()), 0, 0, "walk"
+    )
+    times = np.arange(20) / 10
+    here, there = (view(centre(walk()), times, camera) for camera in (told, untold))
+    assert (there.keypoints_px == here.keypoints_px).all()
+    assert (there.pose_3d_mm == here.pose_3d_mm).all()
+    assert there.camera[0, 0] == pytest.approx(1.145 * 1920)
+    stretch = there.camera[0, 0] / here.camera[0, 0]
+    np.testing.assert_allclose(
+        there.root_position_mm, here.root_position_mm * [1, 1, stretch], rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        project(there.root_position_mm, there.camera), there.keypoints_px[:, 0], atol=1e-9
+    )
+
+
+def test_ranges_that_fall_are_refused() -> None:
+    with pytest.raises(ValidationError, match=r"distance_m=\[9, 2\] must rise"):
+        WildCameras(distance_m=(9.0, 2.0))
+    with pytest.raises(ValidationError, match="focal must lie above 0, got 0"):
+        WildCameras(focal=(0.0, 1.0))
 
 
 def test_records_of_the_wrong_shape_are_refused() -> None:

@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from diffpose.model.geometry.camera import look_at, project
 from diffpose.model.geometry.skeleton import JOINT_NAMES
@@ -254,3 +255,69 @@ def test_widths_scale_with_the_focal_length() -> None:
     # The same picture at half the size: the same heatmaps but for rounding.
     np.testing.assert_allclose(half.crops[:, 2:] * 2, whole.crops[:, 2:], rtol=1e-5)
     assert np.abs(half.heatmaps.astype(int) - whole.heatmaps.astype(int)).max() <= 1
+
+
+def test_widths_follow_the_person_where_asked() -> None:
+    truth = crowd()
+    follow = SimulatedDetectorSettings.model_validate({**QUIET, "widths_follow": "person"})
+    fixed = SimulatedDetectorSettings.model_validate(QUIET)
+    camera = truth.camera[:, None]
+    near = ClipTruth(
+        truth.pose_3d_mm,
+        truth.root_position_mm / 2,
+        project(truth.pose_3d_mm + truth.root_position_mm[:, None] / 2, camera),
+        truth.camera,
+        truth.timestamp_s,
+    )
+
+    def error_px(seen: ClipTruth, settings: SimulatedDetectorSettings) -> float:
+        found = detect(seen, settings, np.random.default_rng(1))
+        keypoints, _, _ = summarise(found.heatmaps, found.crops)
+        return float(np.median(np.linalg.norm(keypoints - seen.keypoints_px, axis=-1)))
+
+    assert error_px(near, follow) / error_px(truth, follow) == pytest.approx(2.0, abs=0.1)
+    assert error_px(near, fixed) / error_px(truth, fixed) == pytest.approx(1.0, abs=0.1)
+
+
+def test_errors_last_for_a_while_and_are_as_large_as_ever() -> None:
+    still = np.repeat(STANDING[None], 4000, axis=0)
+    truth = see(still)
+    lasting = SimulatedDetectorSettings.model_validate(
+        {**QUIET, "sigma_variation": 0.0, "lasting": [[0.5, 0.5], [0.3, 2.0]]}
+    )
+    plain = SimulatedDetectorSettings.model_validate({**QUIET, "sigma_variation": 0.0})
+
+    def errors(settings: SimulatedDetectorSettings) -> NDArray[np.float64]:
+        found = detect(truth, settings, np.random.default_rng(2))
+        keypoints, _, _ = summarise(found.heatmaps, found.crops)
+        error: NDArray[np.float64] = (keypoints - truth.keypoints_px).reshape(len(still), -1)
+        return error
+
+    def kept(error: NDArray[np.float64], frames: int) -> float:
+        return float((error[frames:] * error[:-frames]).mean() / (error**2).mean())
+
+    held, free = errors(lasting), errors(plain)
+    assert held.std() == pytest.approx(free.std(), rel=0.05)
+    # frames are 0.1 s apart
+    for frames in (1, 5, 10):
+        expected = 0.5 * np.exp(-frames / 5) + 0.3 * np.exp(-frames / 20)
+        assert kept(held, frames) == pytest.approx(expected, abs=0.06)
+        assert abs(kept(free, frames)) < 0.03
+
+
+def test_more_than_all_cannot_last() -> None:
+    with pytest.raises(ValidationError, match="add up to 1 at most"):
+        SimulatedDetectorSettings.model_validate({"lasting": [[0.7, 1.0], [0.4, 1.0]]})
+
+
+def test_a_preset_is_a_beginning() -> None:
+    named = SimulatedDetectorSettings.model_validate({"preset": "blazepose", "sigma_px": 9.0})
+    assert named.sigma_px == 9.0
+    assert named.widths_follow == "person"
+    assert sum(share for share, _ in named.lasting) == pytest.approx(0.9)
+    plain = SimulatedDetectorSettings()
+    assert (plain.widths_follow, plain.lasting) == ("focal", ())
+    saved = named.model_dump(mode="json")
+    assert SimulatedDetectorSettings.model_validate(saved) == named
+    with pytest.raises(ValidationError, match="preset"):
+        SimulatedDetectorSettings.model_validate({"preset": "yolo"})

@@ -49,16 +49,16 @@ REST: dict[str, tuple[float, float, float]] = _TRUNK | {
     f"{name}_{side}": limits for name, limits in _SIDED.items() for side in SIDES
 }
 
-_PARENT_OF: dict[str, str] = {"Hips": ""}
-_PARENT_OF |= {"Spine": "Hips", "Spine1": "Spine", "Spine2": "Spine1", "Neck": "Spine2"}
-_PARENT_OF |= {"Head": "Neck", "HeadTop_End": "Head"}
+PARENT_OF: dict[str, str] = {"Hips": ""}
+PARENT_OF |= {"Spine": "Hips", "Spine1": "Spine", "Spine2": "Spine1", "Neck": "Spine2"}
+PARENT_OF |= {"Head": "Neck", "HeadTop_End": "Head"}
 for _side in ("Left", "Right"):
-    _PARENT_OF |= {f"{_side}Shoulder": "Spine2", f"{_side}Arm": f"{_side}Shoulder"}
-    _PARENT_OF |= {f"{_side}ForeArm": f"{_side}Arm", f"{_side}Hand": f"{_side}ForeArm"}
+    PARENT_OF |= {f"{_side}Shoulder": "Spine2", f"{_side}Arm": f"{_side}Shoulder"}
+    PARENT_OF |= {f"{_side}ForeArm": f"{_side}Arm", f"{_side}Hand": f"{_side}ForeArm"}
 for _side in ("Left", "Right"):
-    _PARENT_OF |= {f"{_side}UpLeg": "Hips", f"{_side}Leg": f"{_side}UpLeg"}
-    _PARENT_OF |= {f"{_side}Foot": f"{_side}Leg", f"{_side}ToeBase": f"{_side}Foot"}
-NAMES = tuple(_PARENT_OF)
+    PARENT_OF |= {f"{_side}UpLeg": "Hips", f"{_side}Leg": f"{_side}UpLeg"}
+    PARENT_OF |= {f"{_side}Foot": f"{_side}Leg", f"{_side}ToeBase": f"{_side}Foot"}
+NAMES = tuple(PARENT_OF)
 _ROTATION_CHANNELS = ("Zrotation", "Xrotation", "Yrotation")
 _ROOT_CHANNELS = ("Xposition", "Yposition", "Zposition", *_ROTATION_CHANNELS)
 
@@ -163,6 +163,34 @@ def _local_rotations(tracks: Tracks) -> dict[str, NDArray[np.float64]]:
     return turns
 
 
+def motion_of(
+    body: Body, turns: dict[str, NDArray[np.float64]], n_frames: int, fps: float
+) -> BvhMotion:
+    """Return the motion of a body whose hips stay at the origin.
+
+    Args:
+        body: The person.
+        turns: Joint name to local rotation (T, 3, 3); joints that are missing do not turn.
+        n_frames: T.
+        fps: Frames per second.
+    """
+    values = np.zeros((n_frames, 6 + 3 * (len(NAMES) - 1)))
+    for joint, name in enumerate(NAMES):
+        if name in turns:
+            euler = Rotation.from_matrix(turns[name]).as_euler("ZXY", degrees=True)
+            values[:, 3 + 3 * joint : 6 + 3 * joint] = euler
+    return BvhMotion(
+        names=NAMES,
+        parents=tuple(NAMES.index(p) if p else -1 for p in PARENT_OF.values()),
+        offsets=np.round([body.offsets[name] for name in NAMES], 4),
+        channels=(_ROOT_CHANNELS, *[_ROTATION_CHANNELS] * (len(NAMES) - 1)),
+        frame_time_s=1.0 / fps,
+        # Rounded so that files are short and still read back exactly.
+        values=np.round(values, 4),
+        end_sites=tuple(EndSite(NAMES.index(name), tip) for name, tip in body.tips.items()),
+    )
+
+
 def assemble(body: Body, tracks: Tracks, plant: dict[str, float] | None, fps: float) -> BvhMotion:
     """Return the motion of a body whose angles follow `tracks`.
 
@@ -181,23 +209,8 @@ def assemble(body: Body, tracks: Tracks, plant: dict[str, float] | None, fps: fl
         name: np.clip(track, *REST[name][1:]) if name in REST else track
         for name, track in tracks.items()
     }
-    turns = _local_rotations(angles)
-    n_frames = len(angles["yaw"])
-    values = np.zeros((n_frames, 6 + 3 * (len(NAMES) - 1)))
-    for joint, name in enumerate(NAMES):
-        if name in turns:
-            euler = Rotation.from_matrix(turns[name]).as_euler("ZXY", degrees=True)
-            values[:, 3 + 3 * joint : 6 + 3 * joint] = euler
-    motion = BvhMotion(
-        names=NAMES,
-        parents=tuple(NAMES.index(p) if p else -1 for p in _PARENT_OF.values()),
-        offsets=np.round([body.offsets[name] for name in NAMES], 4),
-        channels=(_ROOT_CHANNELS, *[_ROTATION_CHANNELS] * (len(NAMES) - 1)),
-        frame_time_s=1.0 / fps,
-        # Rounded so that files are short and still read back exactly.
-        values=np.round(values, 4),
-        end_sites=tuple(EndSite(NAMES.index(name), tip) for name, tip in body.tips.items()),
-    )
+    motion = motion_of(body, _local_rotations(angles), len(angles["yaw"]), fps)
+    n_frames = motion.n_frames
     positions, _ = forward_kinematics(motion)
     clearances = [
         positions[:, NAMES.index(name), 1] - least for name, least in body.floor_heights.items()

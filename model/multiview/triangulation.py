@@ -34,7 +34,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diffpose.model.geometry.calibrated_camera import CalibratedCamera
+from diffpose.model.multiview.calibrated_camera import CalibratedCamera
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]

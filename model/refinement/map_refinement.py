@@ -13,7 +13,8 @@ third, wide one of a small share, so that what a detector got wrong altogether p
 first steps see all modes as wide as the answer is uncertain (deterministic annealing), lest a sharp
 mode that the answer misses by more than its width be taken for a wrong one. l_b is the mean of left
 and right in the answer itself or, over a sequence of one person, an upper quantile of it: a mean of
-hypotheses has short bones. The idea of using both at inference without training is StarPose's
+hypotheses has short bones. Where the detector gives a pose of its own, N(p - p^; 0, S) is joined by
+what that says (detected_pose.py). Using both at inference without training is StarPose's idea
 (arXiv:2508.02056).
 
 Axis legend: n frames, J joints. Everything is in mm, root-relative, camera frame.
@@ -30,6 +31,7 @@ from sklearn.covariance import ledoit_wolf
 
 from diffpose.model.geometry.skeleton import MIRROR, N_JOINTS, PARENTS, ROOT
 from diffpose.model.observations.detections import Detections
+from diffpose.model.refinement.detected_pose import N_VALUES, combined_prior
 from diffpose.model.uncertainty.covariances import MOVING
 
 Array = NDArray[np.float64]
@@ -43,7 +45,6 @@ ANNEALING = (1.0, 0.1, 0.0, 0.0, 0.0)
 MISS_SHARE = 0.01
 MISS_SPREAD = 0.06
 
-N_VALUES = 3 * len(MOVING)  # what S is the second moment of: the moving joints' x, y, z
 _FRAMES_AT_ONCE = 256
 _STEP_LENGTHS = (1.0, 0.5, 0.25)
 _NEAREST_MM = 100.0
@@ -81,7 +82,10 @@ def bone_lengths(pose_mm: Array, lengths: Sequence[int] | None) -> Array:
 
 @dataclass(frozen=True)
 class _Evidence:
-    """What n frames are refined by: modes in rays (n, J, 3, ...), lengths (n, 16)."""
+    """What n frames are refined by: modes in rays (n, J, 3, ...), lengths (n, 16).
+
+    The precision is that of all frames, (48, 48), or of each, (n, 48, 48).
+    """
 
     answer: Array
     places: Array
@@ -94,7 +98,8 @@ class _Evidence:
     def rows(self, part: slice) -> _Evidence:
         return _Evidence(
             self.answer[part], self.places[part], self.variances[part], self.shares[part],
-            self.lengths[part], self.precision, self.own_mm2,
+            self.lengths[part],
+            self.precision if self.precision.ndim == 2 else self.precision[part], self.own_mm2,
         )  # fmt: skip
 
     def widened(self, share: float, root: Array) -> _Evidence:
@@ -138,13 +143,16 @@ def refine(
     second = detections.second_weight.double().numpy()
     own_mm2 = np.zeros(N_JOINTS)
     own_mm2[MOVING] = np.diag(spread).reshape(-1, 3).mean(axis=1)
+    precision = np.linalg.inv(spread).astype(np.float64)
+    if detections.detected_mm is not None:
+        answer, precision = combined_prior(answer, precision, detections.detected_mm.numpy())
     known = _Evidence(
         answer,
         modes[..., :2],
         modes[..., 2] ** 2,
         np.stack([1 - second, second, np.full_like(second, MISS_SHARE)], axis=-1).clip(1e-3),
         bone_lengths(answer, lengths),
-        np.linalg.inv(spread).astype(np.float64),
+        precision,
         own_mm2,
     )
     start = np.asarray(root_mm, dtype=np.float64)
@@ -200,10 +208,17 @@ def _bones(pose: Array) -> tuple[Array, Array]:
     return along / length.clip(1.0)[..., None], length
 
 
+def _pulled(precision: Array, away: Array) -> Array:
+    """Return the precision, common (48, 48) or each frame's own, times (n, 48)."""
+    if precision.ndim == 2:
+        return np.asarray(away @ precision)
+    return np.asarray((precision @ away[..., None])[..., 0])
+
+
 def _energy(known: _Evidence, pose: Array, root: Array) -> Array:
     """Return minus the logarithm that is maximised, (n,)."""
     away = (pose - known.answer)[:, MOVING].reshape(len(pose), N_VALUES)
-    prior = 0.5 * ((away @ known.precision) * away).sum(axis=-1)
+    prior = 0.5 * (_pulled(known.precision, away) * away).sum(axis=-1)
     _, terms = _mode_terms(known, _project(pose, root)[1])
     seen = np.logaddexp.reduce(terms, axis=-1).sum(axis=-1)
     bones = ((_bones(pose)[1] - known.lengths) ** 2).sum(axis=-1) / (2 * BONE_SPREAD_MM**2)
@@ -248,7 +263,7 @@ def _step(known: _Evidence, pose: Array, root: Array) -> Array:
 
     # the answer
     away = (pose - known.answer)[:, MOVING].reshape(n, N_VALUES)
-    gradient[:, MOVING] += (away @ known.precision).reshape(n, len(MOVING), 3)
+    gradient[:, MOVING] += _pulled(known.precision, away).reshape(n, len(MOVING), 3)
     values = (3 * MOVING[:, None] + np.arange(3)).ravel()
     flat = hessian.reshape(n, 3 * N_JOINTS, 3 * N_JOINTS)
     flat[:, values[:, None], values] += known.precision

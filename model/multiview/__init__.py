@@ -1,0 +1,1 @@
+"""Several calibrated cameras, and what they say together."""

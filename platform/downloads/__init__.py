@@ -1,0 +1,1 @@
+"""Bringing what others publish to this machine, checked."""

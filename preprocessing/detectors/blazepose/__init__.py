@@ -1,0 +1,1 @@
+"""BlazePose: finding people and their joints with the networks of MediaPipe's pose solution."""

@@ -1,0 +1,1 @@
+"""Virtual cameras before recorded motion: a laboratory's ring, or cameras of the world."""

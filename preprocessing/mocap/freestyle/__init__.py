@@ -1,0 +1,1 @@
+"""Motion of our own that resembles what people do freely."""
