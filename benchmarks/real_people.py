@@ -7,7 +7,7 @@ FOLDER holds synchronous films of one person by several calibrated cameras and t
 (Qualisys, TOML of Pose2Sim or Caliscope, EasyMocap; calibration= names it where it lies elsewhere).
 Every film is detected as `diffpose preprocess` does it, with its camera's true focal length and
 the lens's distortion taken out; the joints of all films give the truth with its own error
-(model/geometry/triangulation.py, model/metrics/truth_error.py); every camera is then lifted alone
+(model/multiview/triangulation.py, model/metrics/truth_error.py); every camera is then lifted alone
 by every run. Beside them: the context encoder of the first run, and the detector's own 3D where it
 has one. Writes the section "real people" of benchmarks/RESULTS.md and
 benchmarks/results/real_people.json; section=null prints only.
@@ -27,7 +27,6 @@ from pydantic import Field
 
 from diffpose.benchmarks.own_poses import own_poses_mm
 from diffpose.benchmarks.results import RESULTS, processor, replace_section
-from diffpose.model.geometry.triangulation import Triangulated
 from diffpose.model.lifting.lifter import row_seeds
 from diffpose.model.lifting.long_sequence import lift_in_parts
 from diffpose.model.lifting.prediction import Lifted
@@ -39,6 +38,7 @@ from diffpose.model.metrics.uncertain_truth import (
     limb_jitter,
     root_relative_covariance,
 )
+from diffpose.model.multiview.triangulation import Triangulated
 from diffpose.model.observations.initial_distribution import Observations
 from diffpose.platform.base import command_line
 from diffpose.platform.base.config import Settings

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffpose.model.geometry.calibrated_camera import CalibratedCamera
 from diffpose.model.geometry.skeleton import JOINT_NAMES, MIRROR, N_JOINTS
-from diffpose.model.geometry.triangulation import projected_covariance_px2, triangulate
+from diffpose.model.multiview.calibrated_camera import CalibratedCamera
+from diffpose.model.multiview.triangulation import projected_covariance_px2, triangulate
 from diffpose.platform.base.errors import SourceError
 from diffpose.preprocessing.keypoints.joint_widths import KEY, joint_widths, sizes_px
 from diffpose.preprocessing.keypoints.recorded import RecordedSettings, read_recording

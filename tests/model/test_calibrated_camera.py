@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffpose.model.geometry.calibrated_camera import CalibratedCamera, rotation_of_vector
 from diffpose.model.geometry.camera import look_at
 from diffpose.model.geometry.lens import Lens
+from diffpose.model.multiview.calibrated_camera import CalibratedCamera, rotation_of_vector
 
 
 def camera(

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffpose.model.geometry.calibrated_camera import CalibratedCamera
 from diffpose.model.geometry.camera import look_at
 from diffpose.model.geometry.skeleton import MIRROR
-from diffpose.model.geometry.triangulation import projected_covariance_px2, triangulate
 from diffpose.model.metrics.truth_error import truth_error
+from diffpose.model.multiview.calibrated_camera import CalibratedCamera
+from diffpose.model.multiview.triangulation import projected_covariance_px2, triangulate
 
 LENS = (-0.05, 0.14, 0.0006, 0.0007, 0.0)
 N_FRAMES = 40

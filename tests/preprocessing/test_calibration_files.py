@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from films import write_film
 
-from diffpose.model.geometry.calibrated_camera import CalibratedCamera, rotation_of_vector
+from diffpose.model.multiview.calibrated_camera import CalibratedCamera, rotation_of_vector
 from diffpose.platform.base.errors import SourceError
 from diffpose.preprocessing.multiview.calibration_files import read_calibration
 from diffpose.preprocessing.multiview.views import find_views, matched, sized, with_sidecars

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from diffpose.jobs import calibrate
-from diffpose.model.geometry.calibrated_camera import CalibratedCamera
 from diffpose.model.geometry.camera import look_at
 from diffpose.model.geometry.skeleton import JOINT_NAMES
+from diffpose.model.multiview.calibrated_camera import CalibratedCamera
 from diffpose.platform.base.errors import SourceError
 from diffpose.preprocessing.keypoints.joint_widths import KEY, SIGMAS, joint_widths
 from diffpose.preprocessing.keypoints.recorded import RecordedSettings, recorded_heatmaps
