@@ -70,7 +70,7 @@ class RecordedSettings(DetectorKind):
         "OpenPose or AlphaPose's names of pictures (000001.jpg) begin there, else 0",
     )
     widths: str = Field(
-        "coco",
+        "measured",
         description="of the heatmaps: measured (BlazePose on real films), coco (how far annotators "
         "differ, three times as wide), or a file of diffpose calibrate source.kind=keypoints",
     )
