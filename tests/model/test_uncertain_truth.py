@@ -46,10 +46,12 @@ def test_the_truths_own_error_is_not_held_against_the_heatmaps() -> None:
 
 def test_heatmaps_that_claim_too_much_are_widened_by_their_own_errors_alone() -> None:
     rng = np.random.default_rng(1)
-    heatmaps, crops, measured, spread = drawn(rng, 60, 12.0, 8.0, 8.0)
+    heatmaps, crops, measured, spread = drawn(rng, 200, 12.0, 8.0, 8.0)
     found = locate_uncertain_truth(heatmaps, crops, measured, spread, TEMPERATURES).counted()
     np.testing.assert_allclose(
-        np.median(fit_temperature(found, TEMPERATURES)), (12 / 8) ** 2, rtol=0.2
+        np.median(fit_temperature(found, TEMPERATURES)),
+        (12 / 8) ** 2,
+        rtol=0.2,  # a step of TEMPERATURES
     )
 
 
