@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from diffpose.model.geometry.skeleton import MIRROR
-from diffpose.model.heatmaps.grid import rasterise
 from diffpose.model.heatmaps.temperature import fit_temperature, locate_truth
 from diffpose.model.heatmaps.uncertain_truth import locate_uncertain_truth
 from diffpose.model.metrics.protocols import jitter
@@ -25,9 +24,11 @@ def drawn(rng: np.random.Generator, n: int, sigma_px: float, own_px: float, clai
     crops = np.tile([0.0, 0.0, 4.0, 4.0], (n, 1))
     real = rng.uniform([60, 80], [130, 170], (n, 17, 2))
     peak = real + rng.normal(0, sigma_px, real.shape)
-    heatmaps = rasterise(
-        peak[:, :, None], np.full((n, 17, 1), claimed_px), np.ones((n, 17, 1)), crops
-    )
+    # as a detector gives them, not as stored: tails that 8 bits cut off cannot be widened
+    x, y = (np.arange(48) + 0.5) * 4, (np.arange(64) + 0.5) * 4
+    across = np.exp(-0.5 * ((x - peak[..., :1]) / claimed_px) ** 2)
+    down = np.exp(-0.5 * ((y - peak[..., 1:]) / claimed_px) ** 2)
+    heatmaps = (down[..., :, None] * across[..., None, :]).astype(np.float32)
     measured = real + rng.normal(0, own_px, real.shape)
     spread = np.tile(own_px**2 * np.eye(2), (n, 17, 1, 1))
     return heatmaps, crops, measured, spread
