@@ -7,7 +7,7 @@ FOLDER holds synchronous films of one person by several calibrated cameras and t
 (Qualisys, TOML of Pose2Sim or Caliscope, EasyMocap; calibration= names it where it lies elsewhere).
 Every film is detected as `diffpose preprocess` does it, with its camera's true focal length and
 the lens's distortion taken out; the joints of all films give the truth with its own error
-(model/geometry/triangulation.py, model/metrics/truth_error.py); every camera is then lifted alone
+(model/multiview/triangulation.py, model/metrics/truth_error.py); every camera is then lifted alone
 by every run. Beside them: the context encoder of the first run, and the detector's own 3D where it
 has one. Writes the section "real people" of benchmarks/RESULTS.md and
 benchmarks/results/real_people.json; section=null prints only.
@@ -49,7 +49,7 @@ from diffpose.platform.prediction.unseen import covering_unseen
 from diffpose.platform.runs.load import load_to_sample
 from diffpose.platform.runs.uncertainty_file import load_recalibration, predict_uncertainty
 from diffpose.platform.store.observations import read_observations
-from diffpose.platform.workflows.multiview import DetectedScene, detect_scene, given
+from diffpose.platform.workflows.multiview import DetectedScene, as_given, detect_scene
 from diffpose.preprocessing.detectors.registry import DetectorSettings
 from diffpose.preprocessing.detectors.simulated import SimulatedDetectorSettings
 from diffpose.preprocessing.multiview.calibration_files import Unit
@@ -102,9 +102,12 @@ class CameraTruth:
 
 def benchmark(settings: RealPeopleSettings) -> int:
     """Detect, triangulate, lift, measure, tell."""
+    for run in _runs(settings).values():  # what is wrong with a run is said before any film is seen
+        for refine in settings.refine:
+            load_to_sample(run, {} if refine is None else {"refine": refine})
     with tempfile.TemporaryDirectory() as temporary:
         folder = absolute(settings.folder or temporary)
-        recipe = given(settings, "detector", "people")
+        recipe = as_given(settings, "detector", "people")
         scene = detect_scene(
             settings.films, settings.calibration, settings.unit, folder, recipe, settings.workers
         )
@@ -133,7 +136,7 @@ def _measured(settings: RealPeopleSettings, scene: DetectedScene) -> dict[str, A
         ]
         for part in methods[OWN]:  # its axes are not the camera's
             part["mpjpe_mm"] = part["n_mpjpe_mm"] = float("nan")
-    runs = {**({"run": settings.run} if settings.run else {}), **settings.runs}
+    runs = _runs(settings)
     for name, run in runs.items():
         for refine in settings.refine:
             title = name if refine is None else f"{name}, refine={refine}"
@@ -156,6 +159,10 @@ def _measured(settings: RealPeopleSettings, scene: DetectedScene) -> dict[str, A
             for name, parts in methods.items()
         },
     }
+
+
+def _runs(settings: RealPeopleSettings) -> dict[str, str]:
+    return {**({"run": settings.run} if settings.run else {}), **settings.runs}
 
 
 def _lifted(

@@ -96,9 +96,9 @@ class CalibratedCamera:
         r = rotation_of_vector(r) if r.shape == (3,) else r
         t = np.asarray(translation_mm, dtype=np.float64).ravel()
         k1, k2, p1, p2, k3 = (float(v) for v in np.pad(bend, (0, 5 - len(bend))))
-        width, height = size or (None, None)
+        wide, high = size if size is not None else (None, None)
         return CalibratedCamera(
-            name, width, height,
+            name, wide, high,
             (float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2])),
             (k1, k2, p1, p2, k3), r, -r.T @ t,
         )  # fmt: skip

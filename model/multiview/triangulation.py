@@ -158,7 +158,7 @@ def triangulate(
     twins = straight
     if mirror is not None:  # what is exchanged are two: a joint alone near the other is wrong
         twins = straight[:, :, list(mirror)]
-        exchanged = np.asarray(exchanged & exchanged[:, :, list(mirror)])
+        exchanged = exchanged & np.take(exchanged, list(mirror), axis=2)
     c, n, j = seen.shape[:3]
     used = np.where(exchanged[..., None], twins, straight)
     points, covariance, fits, scale = _refined(
@@ -166,7 +166,7 @@ def triangulate(
     )
     points = points.reshape(n, j, 3)
     fits = fits.reshape(c, n, j)
-    known = np.asarray(np.isfinite(points).all(axis=-1))
+    known = np.isfinite(points).all(axis=-1)
     residual = np.linalg.norm(views.project(np.nan_to_num(points)) - straight, axis=-1)
     residual = np.where(known[None] & np.isfinite(straight).all(axis=-1), residual, np.nan)
     typical = np.array([_median(sigma[:, :, k][fits[:, :, k]]) for k in range(j)])

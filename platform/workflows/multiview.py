@@ -80,7 +80,7 @@ def detect_scene(
     return DetectedScene(settings, views, names, found)
 
 
-def given(settings: Settings, *names: str) -> dict[str, Any]:
+def as_given(settings: Settings, *names: str) -> dict[str, Any]:
     """Return the values of some settings that were given, as a recipe has them."""
     values = settings.model_dump(exclude_unset=True)
     return {name: values[name] for name in names if name in values}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -14,8 +14,9 @@ from diffpose.model.geometry.body import hidden_by_own_body
 from diffpose.model.geometry.camera import project
 from diffpose.model.heatmaps import grid as hm
 from diffpose.model.heatmaps.temperature import TruthCounts, locate_truth, quantised
+from diffpose.model.heatmaps.uncertain_truth import locate_uncertain_truth
 from diffpose.platform.execution.ray_stages import Stage
-from diffpose.platform.store.clips import Split
+from diffpose.platform.store.clips import Clip, Split
 from diffpose.preprocessing.planning.span_row import SpanRow
 from diffpose.preprocessing.sources.interface import Source
 
@@ -53,7 +54,15 @@ class Compared(NamedTuple):
     errors: DetectorErrors | None
 
 
-def make_compare_fn(source: Source, every: int) -> Stage:
+class TruthsOwnErrors(Protocol):
+    """Of truths that were measured: how far off they may be themselves."""
+
+    def __call__(self, clip: Clip, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return covariances (R, 17, 2, 2), px^2, of the true joints' places in the picture."""
+        ...
+
+
+def make_compare_fn(source: Source, every: int, own_errors: TruthsOwnErrors | None = None) -> Stage:
     """Return a stage that turns a span into errors on its frames with known truth.
 
     It follows ``source.stages(None)``.
@@ -61,6 +70,7 @@ def make_compare_fn(source: Source, every: int) -> Stage:
     Args:
         source: whose detector is judged.
         every: take each such frame.
+        own_errors: of the truth, where it was measured; None: it is exact.
     """
 
     def compare(row: SpanRow) -> Compared:
@@ -78,7 +88,11 @@ def make_compare_fn(source: Source, every: int) -> Stage:
             keypoints, _, _ = hm.summarise(quantised(heatmaps, np.ones(17)), crops)
             times_s = row.arrays["timestamp_s"][known]
             height = source.box_heights_px(clip, truth_px, times_s)
-            located = locate_truth(heatmaps, crops, truth_px, TEMPERATURES)
+            if own_errors is None:
+                located = locate_truth(heatmaps, crops, truth_px, TEMPERATURES)
+            else:
+                spread = own_errors(clip, times_s)
+                located = locate_uncertain_truth(heatmaps, crops, truth_px, spread, TEMPERATURES)
             off = np.linalg.norm(keypoints - truth_px, axis=-1) / height[:, None]
             hidden = hidden_by_own_body(joints_mm)
             parts.append(DetectorErrors(located.counted(), off, hidden))

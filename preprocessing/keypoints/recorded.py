@@ -1,13 +1,12 @@
 """Recorded keypoints as a detector: points with confidence become Gaussian heatmaps.
 
-The width of a heatmap follows the spread of human annotators, COCO's per-joint constants: a joint
-of constant k on a person of area A (of the box, px^2) is annotated with a standard deviation of
-sigma = k sqrt(A) (COCO keypoint evaluation, cocodataset.org). A detector's error grows as its
-confidence c falls; we take
+A heatmap is as wide as detectors are off, s px for a joint of a person of some size
+(joint_widths.py: measured, of one's own files, or COCO's constants). A detector's error grows as
+its confidence c falls; we take
 
-    sigma = k sqrt(A) (1 + spread (1 - c)),  at least ``least_cells`` heatmap cells.
+    sigma = s (1 + spread (1 - c)),  at least ``least_cells`` heatmap cells.
 
-A joint of ours that is a mean of several takes the mean of their constants. A missing joint (c = 0)
+A missing joint (c = 0)
 is drawn as wide as a quarter of the box's height: on the line between where it was seen before and
 after, else, where it was seen in no frame, around the nearest of its neighbours on the skeleton
 that is known, or around the box's middle.
@@ -36,6 +35,7 @@ from diffpose.preprocessing.keypoints.joint_layouts import (
     to_h36m_points,
 )
 from diffpose.preprocessing.keypoints.joint_names import layout_named
+from diffpose.preprocessing.keypoints.joint_widths import joint_widths, rule_name
 from diffpose.preprocessing.keypoints.recorded_formats import (
     Format,
     RawPerson,
@@ -43,14 +43,6 @@ from diffpose.preprocessing.keypoints.recorded_formats import (
     read_frames,
 )
 from diffpose.preprocessing.records.kinds import DetectorKind, Material
-
-# COCO's sigmas: nose .026, eyes .025, ears .035, shoulders .079, elbows .072, wrists .062, hips
-# .107, knees .087, ankles .089.
-_SIGMA_OF: dict[str, float] = {
-    "Hip": 0.107, "Spine": 0.093, "Thorax": 0.079, "Nose": 0.026, "Head": 0.025,
-    "Shoulder": 0.079, "Elbow": 0.072, "Wrist": 0.062, "Knee": 0.087, "Foot": 0.089,
-}  # fmt: skip
-SIGMAS = np.array([_SIGMA_OF[n if n in _SIGMA_OF else n[1:]] for n in JOINT_NAMES])
 
 
 class RecordedSettings(DetectorKind):
@@ -77,16 +69,22 @@ class RecordedSettings(DetectorKind):
         description="number of the video's first frame in the files; auto: 1 where MMPose, "
         "OpenPose or AlphaPose's names of pictures (000001.jpg) begin there, else 0",
     )
+    widths: str = Field(
+        "measured",
+        description="of the heatmaps: measured (BlazePose on real films), coco (how far annotators "
+        "differ, three times as wide), or a file of diffpose calibrate source.kind=keypoints",
+    )
     spread: float = Field(2.0, ge=0, description="how much wider a joint of no confidence is")
     least_cells: float = Field(0.7, gt=0, description="least standard deviation in heatmap cells")
 
     def version(self) -> str:
         """Return name and version."""
-        return "recorded-1"
+        return "recorded-1" if self.widths == "coco" else f"recorded-2-{rule_name(self.widths)}"
 
     def absolute(self) -> Self:
         """Return the settings with URIs that mean the same on every worker."""
-        return self.model_copy(update={"uri": absolute(self.uri)})
+        widths = self.widths if self.widths in {"coco", "measured"} else absolute(self.widths)
+        return self.model_copy(update={"uri": absolute(self.uri), "widths": widths})
 
 
 @dataclass(frozen=True)
@@ -219,7 +217,7 @@ def recorded_heatmaps(
     boxes = np.asarray(boxes_px, dtype=np.float64)
     size = np.maximum(boxes[:, 2:] - boxes[:, :2], 1.0)
     known = confidence > 0
-    sigma = SIGMAS * np.sqrt(size.prod(axis=1))[:, None]
+    sigma = joint_widths(settings.widths).sigma_px(boxes)
     sigma = sigma * (1 + settings.spread * (1 - np.clip(confidence, 0, 1)))
     sigma = np.where(known, sigma, 0.25 * size[:, 1:])
     sigma = np.maximum(sigma, settings.least_cells * crops[:, 2:3])

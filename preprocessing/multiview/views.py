@@ -27,11 +27,13 @@ class View:
         name: of the recording, below its folder.
         uri: of its film, or of its keypoints.
         camera: which saw it, in px of this recording.
+        video: in a folder of several videos' OpenPose files, the one that is meant.
     """
 
     name: str
     uri: str
     camera: CalibratedCamera
+    video: str = ""
 
 
 def find_views(films: str, calibration: str | None = None, unit: Unit | None = None) -> list[View]:
@@ -55,12 +57,26 @@ def find_views(films: str, calibration: str | None = None, unit: Unit | None = N
 
 
 def find_keypoint_views(
-    folder: str, calibration: str | None = None, unit: Unit | None = None
+    folder: str, size: tuple[int, int] | None, calibration: str | None, unit: Unit | None = None
 ) -> list[View]:
-    """Find files of keypoints and their cameras, as `find_views` does films."""
+    """Find files of keypoints and their cameras, as `find_views` does films.
+
+    Args:
+        folder: of the files.
+        size: width and height of the pictures that the keypoints are in, px; None: those that the
+            cameras were calibrated with.
+        calibration: file or folder; None: with the keypoints.
+        unit: of the cameras' places.
+    """
     found = keypoint_recordings(folder)
     cameras = matched([*found], read_calibration(calibration or folder, unit))
-    return [View(name, place.uri, cameras[name]) for name, place in found.items()]
+    return [
+        View(
+            name, place.uri,
+            cameras[name] if size is None else sized(cameras[name], size, place.uri), place.video,
+        )
+        for name, place in found.items()
+    ]  # fmt: skip
 
 
 def matched(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffpose.model.geometry.camera import assumed_intrinsics_px
+from diffpose.platform.base.errors import SourceError
 from diffpose.platform.store.clips import Clip
 from diffpose.preprocessing.detectors.examples import person_boxes
 from diffpose.preprocessing.people.track_files import VideoTracks, clip_boxes
@@ -64,6 +65,19 @@ def _true_joints_mm(
     person = int(np.where(counted.any(axis=1), mean, np.inf).argmin())
     # boxes that follow nobody whom the truth knows
     return joints[person] if mean[person] < 0.5 else np.full_like(joints[person], np.nan)
+
+
+def truth_covariances_px2(uri: str, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how far off the true joints of a film's one person may be, (R, 17, 2, 2), px^2.
+
+    Raises:
+        SourceError: its truth does not say.
+    """
+    truth = read_truth(uri, read_sidecar(uri))
+    if truth is None or truth.joints_covariance_px2 is None:
+        raise SourceError(f"{uri} has no truth that tells its own errors (joints_covariance_px2).")
+    found = truth.joints_covariance_px2[0, np.maximum(truth.at(times_s), 0)]
+    return np.asarray(found, dtype=np.float64)
 
 
 def silhouette_heights_px(

@@ -15,8 +15,8 @@ from diffpose.model.heatmaps.grid import summarise
 from diffpose.platform.base.config import validate
 from diffpose.platform.base.errors import SourceError
 from diffpose.preprocessing.detectors.registry import temperatures
+from diffpose.preprocessing.keypoints.joint_widths import SIGMAS
 from diffpose.preprocessing.keypoints.recorded import (
-    SIGMAS,
     RecordedSettings,
     recorded_heatmaps,
     recording_of,
@@ -241,7 +241,7 @@ def test_a_neighbour_does_not_step_in_for_someone_with_a_number(tmp_path: Path) 
 
 
 def test_widths_follow_the_stated_rule() -> None:
-    settings = RecordedSettings(uri="-", spread=2.0)
+    settings = RecordedSettings(uri="-", spread=2.0, widths="coco")
     boxes = np.array([[100.0, 100, 260, 420]])
     points = np.random.default_rng(0).uniform([120, 120], [240, 400], (1, 17, 2))
     confidence = np.full((1, 17), 1.0)
