@@ -31,7 +31,7 @@ def _step(figure: Figure, front: str, rng: Rng) -> Array:
     pitch = rng.normal(2, 2.5)
     legs = leg(front, rng.uniform(7, 16), rng.uniform(1, 12), pitch, -rng.uniform(2, 5), 4)
     legs |= leg(_OTHER[front], -rng.uniform(5, 13), rng.uniform(3, 18), pitch, -3, 4)
-    return figure.balanced(posed(trunk(rng, pitch, 0.6), legs))
+    return figure.on_both_feet(posed(trunk(rng, pitch, 0.6), legs))
 
 
 def _swing(figure: Figure, free: str, rng: Rng) -> Array:
