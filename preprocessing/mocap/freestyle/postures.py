@@ -133,7 +133,7 @@ def lunging(rng: Rng, figure: Figure) -> Array:
 
 def squatting(rng: Rng, figure: Figure) -> Array:
     """Squat or crouch, from a bend of the knees to deep, on level feet or on the toes."""
-    thigh = rng.uniform(25, 98)
+    thigh = rng.uniform(12, 98)
     pitch = rng.uniform(0.05, 0.4) * thigh
     out, turn = rng.uniform(3, 30), rng.uniform(5, 30)
     skew = rng.normal(0, 8)
