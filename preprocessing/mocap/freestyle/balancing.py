@@ -116,5 +116,6 @@ def balancing(seed: int, duration_s: float = 20.0, fps: float = 30.0) -> BvhMoti
         t, rng
     )
     angles = ja.clipped(angles_of(score, t, rng) + free)
+    angles = figure.arms_apart(angles, fps)
     yaw = rng.uniform(-180, 180) + headings(score, t)
     return on_the_floor(figure, angles, yaw, t, score)

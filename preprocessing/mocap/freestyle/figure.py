@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 
 from diffpose.preprocessing.mocap.freestyle import joint_angles as ja
 from diffpose.preprocessing.mocap.procedural.body import NAMES, PARENT_OF, Body, random_body
@@ -202,6 +203,32 @@ class Figure:
         points = np.stack([elbow, (elbow + wrist) / 2, wrist, wrist + 0.25 * (wrist - elbow)])
         room = [_distance(points, a, b) - radius for a, b, radius in self.obstacles(placed)]
         return np.asarray(np.min(room, axis=(0, 1)) - 0.02 * self.height, dtype=np.float64)
+
+    def arms_apart(self, angles: Array, fps: float, room: float = -1.0) -> Array:
+        """Return a motion (T, D) whose arms pass around the body where they went through it.
+
+        Each arm moves along the gradient of its room, evened out over some tenths of a second.
+        """
+        result = angles.copy()
+        step = 2.0  # degrees
+        for side in ja.SIDES:
+            columns = [ja.AT[f"{name}_{side}"] for name in ("arm_out", "arm_flex", "elbow")]
+            for _ in range(3):
+                now = self.arm_room(self.place(result), side)
+                short = np.clip(room - now, 0.0, 12.0)
+                if not short.any():
+                    break
+                gradient = np.zeros((len(result), len(columns)))
+                for i, column in enumerate(columns):
+                    moved = result.copy()
+                    moved[:, column] += step
+                    gradient[:, i] = (self.arm_room(self.place(moved), side) - now) / step
+                length = np.maximum((gradient**2).sum(axis=1, keepdims=True), 0.02)
+                push = np.clip(short[:, None] * gradient / length, -30.0, 30.0)
+                # evened out, a short push loses most of its height
+                result[:, columns] += 1.6 * gaussian_filter1d(push, 0.12 * fps, axis=0)
+                result = ja.clipped(result)
+        return result
 
     def reach(
         self, angles: Array, side: str, target: Array, rng: np.random.Generator, room: float = -2.0

@@ -269,6 +269,7 @@ def freestyle(seed: int, duration_s: float = 20.0, fps: float = 30.0) -> BvhMoti
         angles, turned = blended_gait(angles, t, weight, rng)
         yaw = yaw + turned
     angles = ja.clipped(angles + overlays(t, rng, rng.uniform(0.3, 1.2)))
+    angles = figure.arms_apart(angles, fps)
     return on_the_floor(figure, angles, yaw, t, score)
 
 
