@@ -31,7 +31,7 @@ def _step(figure: Figure, front: str, rng: Rng) -> Array:
     pitch = rng.normal(2, 2.5)
     legs = leg(front, rng.uniform(7, 16), rng.uniform(1, 12), pitch, -rng.uniform(2, 5), 4)
     legs |= leg(_OTHER[front], -rng.uniform(5, 13), rng.uniform(3, 18), pitch, -3, 4)
-    return figure.balanced(posed(trunk(rng, pitch, 0.6), legs))
+    return figure.on_both_feet(posed(trunk(rng, pitch, 0.6), legs))
 
 
 def _swing(figure: Figure, free: str, rng: Rng) -> Array:
@@ -116,5 +116,6 @@ def balancing(seed: int, duration_s: float = 20.0, fps: float = 30.0) -> BvhMoti
         t, rng
     )
     angles = ja.clipped(angles_of(score, t, rng) + free)
+    angles = figure.arms_apart(angles, fps)
     yaw = rng.uniform(-180, 180) + headings(score, t)
     return on_the_floor(figure, angles, yaw, t, score)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 
 from diffpose.preprocessing.mocap.freestyle import joint_angles as ja
 from diffpose.preprocessing.mocap.procedural.body import NAMES, PARENT_OF, Body, random_body
@@ -118,14 +119,23 @@ class Figure:
         cost = np.abs(ends[0] - ends[1]) + 0.02 * np.abs(steps)
         return np.asarray(tried[int(cost.argmin())], dtype=np.float64)
 
-    def balanced(self, angles: Array, share: float = 1.0) -> Array:
-        """Return the posture leant as a whole so that its mass is above the joints it stands on."""
+    def balanced(self, angles: Array, share: float = 1.0, both_feet: bool = False) -> Array:
+        """Return the posture leant as a whole so that its mass is above what it stands on.
+
+        Args:
+            angles: (D,).
+            share: how much of what is missing, 0 to 1.
+            both_feet: stands on the middle between the feet, else on the joints that are lowest.
+        """
         result = angles.copy()
         for _ in range(3):
             placed = self.place(result)
-            clear = self.clearances(placed)[0]
-            touching = np.exp(-np.clip(clear - clear.min(), 0, 50) / 2.0)
-            support = touching @ placed.positions[0] / touching.sum()
+            if both_feet:
+                support = (placed.at("LeftFoot")[0] + placed.at("RightFoot")[0]) / 2
+            else:
+                clear = self.clearances(placed)[0]
+                touching = np.exp(-np.clip(clear - clear.min(), 0, 50) / 2.0)
+                support = touching @ placed.positions[0] / touching.sum()
             mass = sum(
                 (m * (placed.at(a)[0] + placed.at(b)[0]) / 2 for (a, b), m in _MASS.items()),
                 np.zeros(3),
@@ -134,9 +144,39 @@ class Figure:
             up = max(float(off[1]), 0.15 * self.height)
             result[ja.AT["pitch"]] -= share * np.degrees(np.arctan2(off[2], up))
             result[ja.AT["roll"]] -= share * np.degrees(np.arctan2(off[0], up))
-        lean = result - angles
         # the hips take what would be too much for the ankles
-        return ja.clipped(angles + np.clip(lean, -25, 25))
+        return ja.clipped(angles + np.clip(result - angles, -25, 25))
+
+    def on_both_feet(self, angles: Array, share: float = 1.0) -> Array:
+        """Return the balanced posture with both feet on the floor: the longer leg bends."""
+        result = self.balanced(angles, share, both_feet=True)
+        bends = np.linspace(0, 80, 41)
+        for _ in range(2):
+            clear = self.clearances(self.place(result))[0]
+            feet = {side: min(clear[_SOLES[side]]) for side in ja.SIDES}
+            side = min(feet, key=feet.__getitem__)
+            tried = np.tile(result, (len(bends), 1))
+            tried[:, ja.AT[f"knee_{side}"]] += bends
+            # forward legs bend forward, a leg behind lowers its knee
+            forward = 0.5 if result[ja.AT[f"hip_flex_{side}"]] > result[ja.AT["pitch"]] else 0.15
+            tried[:, ja.AT[f"hip_flex_{side}"]] += forward * bends
+            tried = ja.clipped(tried)
+            clear = self.clearances(self.place(tried))
+            soles = {each: clear[:, _SOLES[each]].min(axis=1) for each in ja.SIDES}
+            result = tried[int(np.abs(soles["l"] - soles["r"]).argmin())]
+            result = self.balanced(result, 0.5 * share, both_feet=True)
+        return self.feet_levelled(result)
+
+    def feet_levelled(self, angles: Array) -> Array:
+        """Return the posture rolled, or its higher foot lowered, until both feet touch."""
+        steps = np.linspace(-6, 6, 25)
+        tried = np.tile(angles, (len(steps), 1))
+        tried[:, ja.AT["roll"]] += steps
+        tried = ja.clipped(tried)
+        clear = self.clearances(self.place(tried))
+        soles = [clear[:, _SOLES[side]].min(axis=1) for side in ja.SIDES]
+        cost = np.abs(soles[0] - soles[1]) + 0.1 * np.abs(steps)
+        return np.asarray(tried[int(cost.argmin())], dtype=np.float64)
 
     def obstacles(self, placed: Placed) -> list[tuple[Array, Array, float]]:
         """Return capsules (from (N, 3), to (N, 3), radius) that arms stay out of."""
@@ -163,6 +203,32 @@ class Figure:
         points = np.stack([elbow, (elbow + wrist) / 2, wrist, wrist + 0.25 * (wrist - elbow)])
         room = [_distance(points, a, b) - radius for a, b, radius in self.obstacles(placed)]
         return np.asarray(np.min(room, axis=(0, 1)) - 0.02 * self.height, dtype=np.float64)
+
+    def arms_apart(self, angles: Array, fps: float, room: float = -1.0) -> Array:
+        """Return a motion (T, D) whose arms pass around the body where they went through it.
+
+        Each arm moves along the gradient of its room, evened out over some tenths of a second.
+        """
+        result = angles.copy()
+        step = 2.0  # degrees
+        for side in ja.SIDES:
+            columns = [ja.AT[f"{name}_{side}"] for name in ("arm_out", "arm_flex", "elbow")]
+            for _ in range(3):
+                now = self.arm_room(self.place(result), side)
+                short = np.clip(room - now, 0.0, 12.0)
+                if not short.any():
+                    break
+                gradient = np.zeros((len(result), len(columns)))
+                for i, column in enumerate(columns):
+                    moved = result.copy()
+                    moved[:, column] += step
+                    gradient[:, i] = (self.arm_room(self.place(moved), side) - now) / step
+                length = np.maximum((gradient**2).sum(axis=1, keepdims=True), 0.02)
+                push = np.clip(short[:, None] * gradient / length, -30.0, 30.0)
+                # evened out, a short push loses most of its height
+                result[:, columns] += 1.6 * gaussian_filter1d(push, 0.12 * fps, axis=0)
+                result = ja.clipped(result)
+        return result
 
     def reach(
         self, angles: Array, side: str, target: Array, rng: np.random.Generator, room: float = -2.0
@@ -203,6 +269,7 @@ class Figure:
         return np.asarray(tried[chosen]), float(rooms[chosen])
 
 
+_SOLES = {side: [J[f"{name}Foot"], J[f"{name}ToeBase"]] for side, name in ja.SIDE_NAMES.items()}
 _LEGS = [J[f"{side}{joint}"] for side in ("Left", "Right") for joint in ("Foot", "ToeBase", "Leg")]
 _LEGS.append(J["Hips"])
 

@@ -17,6 +17,7 @@ from diffpose.preprocessing.mocap.bvh import BvhMotion
 from diffpose.preprocessing.mocap.freestyle import joint_angles as ja
 from diffpose.preprocessing.mocap.freestyle.arms import with_arms
 from diffpose.preprocessing.mocap.freestyle.figure import Figure, varied_body
+from diffpose.preprocessing.mocap.freestyle.gait import blended_gait
 from diffpose.preprocessing.mocap.freestyle.postures import BODY, ON_HANDS
 from diffpose.preprocessing.mocap.procedural.body import motion_of
 
@@ -47,11 +48,13 @@ class Score:
         keys: seconds when a posture begins and ends, and the posture (D,).
         turns: seconds (from, to) and degrees by which the heading changes.
         jumps: seconds of take-off and in the air.
+        walks: seconds (from, to) in which the person goes about.
     """
 
     keys: list[tuple[float, float, Array]] = field(default_factory=list)
     turns: list[tuple[float, float, float]] = field(default_factory=list)
     jumps: list[tuple[float, float]] = field(default_factory=list)
+    walks: list[tuple[float, float]] = field(default_factory=list)
 
     @property
     def end(self) -> float:
@@ -116,8 +119,14 @@ def freestyle_score(figure: Figure, duration_s: float, rng: Rng) -> Score:
             posture = with_arms(name, body, figure, rng)
         hold = rng.exponential(0.35) if rng.random() < 0.6 else 0.0
         start = score.end
-        if level == 0 and name == "standing" and rng.random() < 0.12:
+        if name == "standing" and rng.random() < 0.12:
             _jump(score, figure, posture, rng)
+        elif level == 0 and rng.random() < 0.1:
+            _kick(score, figure, rng)
+        elif level == 0 and rng.random() < 0.2:
+            name = "standing"
+            body = BODY[name][0](rng, figure)
+            _walk(score, figure, body, rng)
         score.then(posture, pace * np.exp(rng.uniform(np.log(0.2), np.log(1.8))), hold)
         if rng.random() < (0.35 if level == 0 else 0.15):
             size = 90.0 if level == 0 else 30.0
@@ -144,6 +153,32 @@ def _jump(score: Score, figure: Figure, posture: Array, rng: Rng) -> None:
     landing = 0.5 * (crouch + posture)
     landing[arms] = posture[arms]
     score.then(landing, seconds, 0.0)
+
+
+def _kick(score: Score, figure: Figure, rng: Rng) -> None:
+    """Draw a leg back, kick as if at a ball, let the leg swing out."""
+    kick = BODY["kicking"][0](rng, figure)
+    free = max(ja.SIDES, key=lambda side: float(kick[ja.AT[f"hip_flex_{side}"]]))
+    kick = with_arms("kicking", kick, figure, rng)
+    back = kick.copy()
+    back[ja.AT[f"hip_flex_{free}"]] = -rng.uniform(0, 28)
+    back[ja.AT[f"knee_{free}"]] = rng.uniform(30, 105)
+    back[ja.AT["pitch"]] += rng.uniform(0, 15)
+    back[ja.AT["spine_twist"]] += (-1 if free == "l" else 1) * rng.uniform(-25, 10)
+    score.then(ja.clipped(back), 0.4, 0.0)
+    score.then(kick, 0.2, 0.0)
+    after = kick.copy()
+    after[ja.AT[f"hip_flex_{free}"]] *= 0.7
+    after[ja.AT[f"knee_{free}"]] += rng.uniform(0, 40)
+    score.then(ja.clipped(after), 0.25, 0.0)
+
+
+def _walk(score: Score, figure: Figure, body: Array, rng: Rng) -> None:
+    """Go about for some seconds; the arms may do what they like."""
+    start, lasts = score.end, rng.uniform(2.0, 6.0)
+    while score.end < start + lasts:
+        score.then(with_arms("striding", body, figure, rng), rng.uniform(0.5, 2.0), 0.3)
+    score.walks.append((start, score.end))
 
 
 def overlays(t: Array, rng: Rng, restless: float = 1.0, beats: bool = True) -> Array:
@@ -227,8 +262,14 @@ def freestyle(seed: int, duration_s: float = 20.0, fps: float = 30.0) -> BvhMoti
     figure = Figure(varied_body(rng))
     t = np.arange(max(2, round(duration_s * fps))) / fps
     score = freestyle_score(figure, duration_s, rng)
-    angles = ja.clipped(angles_of(score, t, rng) + overlays(t, rng, rng.uniform(0.3, 1.2)))
+    angles = angles_of(score, t, rng)
     yaw = rng.uniform(-180, 180) + headings(score, t)
+    for start, stop in score.walks:
+        weight = minimum_jerk((t - start) / 0.6) * minimum_jerk((stop - t) / 0.6)
+        angles, turned = blended_gait(angles, t, weight, rng)
+        yaw = yaw + turned
+    angles = ja.clipped(angles + overlays(t, rng, rng.uniform(0.3, 1.2)))
+    angles = figure.arms_apart(angles, fps)
     return on_the_floor(figure, angles, yaw, t, score)
 
 

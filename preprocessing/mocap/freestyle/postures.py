@@ -72,17 +72,17 @@ def standing(rng: Rng, figure: Figure) -> Array:
     ease = rng.uniform(15, 40) if rng.random() < 0.35 else rng.uniform(0, 10)
     legs = leg(one, stagger, rng.uniform(1, 9), pitch, apart, rng.uniform(-5, 25))
     legs |= leg(other, -stagger + 0.5 * ease, ease, pitch, apart, rng.uniform(-5, 25))
-    return figure.balanced(posed(base, legs))
+    return figure.on_both_feet(posed(base, legs))
 
 
-def striding(rng: Rng, figure: Figure) -> Array:  # noqa: ARG001 - as all draws
+def striding(rng: Rng, figure: Figure) -> Array:
     """Stand in a step, as in walking, the rear heel up."""
     pitch = rng.uniform(0, 10)
     front, rear = _side(rng)
     step = rng.uniform(12, 32)
     legs = leg(front, step, rng.uniform(2, 15), pitch, rng.uniform(-3, 5))
     legs |= leg(rear, -step, rng.uniform(5, 30), pitch, rng.uniform(-3, 5))
-    return posed(trunk(rng, pitch), legs)
+    return figure.on_both_feet(posed(trunk(rng, pitch), legs), 0.5)
 
 
 def one_legged(rng: Rng, figure: Figure) -> Array:
@@ -112,7 +112,7 @@ def heel_to_toe(rng: Rng, figure: Figure) -> Array:
     pitch = rng.normal(2, 3)
     legs = leg(front, rng.uniform(6, 16), rng.uniform(2, 15), pitch, -rng.uniform(2, 5), 4)
     legs |= leg(rear, -rng.uniform(4, 14), rng.uniform(3, 18), pitch, -rng.uniform(2, 5), 4)
-    return figure.balanced(posed(trunk(rng, pitch, 0.8), legs))
+    return figure.on_both_feet(posed(trunk(rng, pitch, 0.8), legs))
 
 
 def lunging(rng: Rng, figure: Figure) -> Array:
@@ -128,12 +128,12 @@ def lunging(rng: Rng, figure: Figure) -> Array:
         deep, pitch = rng.uniform(35, 90), rng.uniform(10, 40)
         legs = leg(bent, deep, deep * rng.uniform(1.05, 1.3), pitch, rng.uniform(15, 32), 25)
         legs |= leg(straight, 10, rng.uniform(0, 12), pitch, rng.uniform(30, 45), 5)
-    return figure.balanced(posed(trunk(rng, pitch), legs), 0.8)
+    return figure.on_both_feet(posed(trunk(rng, pitch), legs), 0.8)
 
 
 def squatting(rng: Rng, figure: Figure) -> Array:
     """Squat or crouch, from a bend of the knees to deep, on level feet or on the toes."""
-    thigh = rng.uniform(25, 98)
+    thigh = rng.uniform(12, 98)
     pitch = rng.uniform(0.05, 0.4) * thigh
     out, turn = rng.uniform(3, 30), rng.uniform(5, 30)
     skew = rng.normal(0, 8)
@@ -142,7 +142,7 @@ def squatting(rng: Rng, figure: Figure) -> Array:
     for side, sign in (("l", 1), ("r", -1)):
         mine = thigh + sign * skew
         legs |= leg(side, mine, mine * rng.uniform(1.25, 1.5), pitch, out, turn, level)
-    return figure.balanced(posed(trunk(rng, pitch), legs))
+    return figure.on_both_feet(posed(trunk(rng, pitch), legs))
 
 
 def bending(rng: Rng, figure: Figure) -> Array:
@@ -156,7 +156,7 @@ def bending(rng: Rng, figure: Figure) -> Array:
     base = posed(trunk(rng, pitch), legs)
     base[ja.AT["spine_flex"]] += rng.uniform(0, 45)
     base[ja.AT["neck_flex"]] -= rng.uniform(0, 30)
-    return figure.balanced(base)
+    return figure.on_both_feet(base)
 
 
 def kneeling(rng: Rng, figure: Figure) -> Array:
@@ -176,7 +176,9 @@ def kneeling(rng: Rng, figure: Figure) -> Array:
         legs |= leg(up, rng.uniform(70, 95), rng.uniform(75, 110), pitch, rng.uniform(0, 20))
         ankles = {f"ankle_{down}": -rng.uniform(0, 50)}
     base = posed(trunk(rng, pitch), legs | ankles)
-    return figure.settled(base, (f"hip_flex_{up}",), "Leg", "Foot") if kind >= 0.4 else base
+    if kind < 0.4:
+        return ja.clipped(base)
+    return figure.settled(base, (f"hip_flex_{up}",), "Leg", f"{ja.SIDE_NAMES[up]}Foot")
 
 
 def on_all_fours(rng: Rng, figure: Figure) -> Array:
@@ -235,7 +237,7 @@ def sitting_on_chair(rng: Rng, figure: Figure) -> Array:  # noqa: ARG001 - as al
     legs |= {f"hip_flex_{side}": float(min(legs[f"hip_flex_{side}"], 120)) for side in SIDES}
     base = posed(trunk(rng, pitch), legs)
     base[ja.AT["spine_flex"]] += rng.uniform(0, 15)
-    return base
+    return ja.clipped(base)
 
 
 def sitting_on_floor(rng: Rng, figure: Figure) -> Array:
@@ -257,12 +259,16 @@ def sitting_on_floor(rng: Rng, figure: Figure) -> Array:
         legs |= {"knee_*": rng.uniform(115, 138), "level_*": 0.0}
     else:
         one, other = _side(rng)
-        legs = leg(one, 88, rng.uniform(90, 125), pitch, 40, 45, 0.0)
-        legs |= leg(other, 88, rng.uniform(90, 120), pitch, 25, -40, 0.0)
+        legs = leg(one, 90, rng.uniform(90, 125), pitch, 40, 35, 0.0)
+        legs |= leg(other, 90, rng.uniform(90, 120), pitch, 25, -35, 0.0)
     base = posed(base, legs)
     base[ja.AT["spine_flex"]] += rng.uniform(0, 25)
     for side in SIDES:
-        base = figure.settled(base, (f"hip_flex_{side}",), f"{ja.SIDE_NAMES[side]}Foot", "Hips")
+        foot = f"{ja.SIDE_NAMES[side]}Foot"
+        if kind == 3:
+            base = figure.settled(base, (f"hip_turn_{side}",), foot, "Hips")
+        base = figure.settled(base, (f"hip_flex_{side}",), foot, "Hips")
+        base = figure.settled(base, (f"hip_flex_{side}",), foot, "Hips")
     return base
 
 
@@ -288,7 +294,7 @@ def lying(rng: Rng, figure: Figure) -> Array:  # noqa: ARG001 - as all draws
     else:
         legs |= {"roll": rng.choice([-1.0, 1.0]) * 88.0, "pitch": rng.normal(0, 6)}
         legs |= {"hip_out_l": 2.0, "hip_out_r": 2.0}
-    return posed(base, legs)
+    return ja.clipped(posed(base, legs))
 
 
 def kicking(rng: Rng, figure: Figure) -> Array:
