@@ -23,8 +23,8 @@ from pydantic import Field
 from diffpose.benchmarks.results import processor, replace_section
 from diffpose.platform.base import command_line
 from diffpose.platform.base.config import Settings, validate
+from diffpose.platform.synthesis.render import render
 from diffpose.platform.workflows.calibrate import CalibrateSettings, fit
-from diffpose.platform.workflows.render import render
 from diffpose.preprocessing.detectors.bundled import load_weights
 from diffpose.preprocessing.mocap.procedural.motion import write_motion_library
 from diffpose.preprocessing.render.settings import FilmSettings

@@ -18,8 +18,8 @@ from diffpose.model.observations.initial_distribution import (
 from diffpose.platform.base.config import validate
 from diffpose.platform.store.observations import read_observations
 from diffpose.platform.store.pose_store import PoseStore
+from diffpose.platform.synthesis.render import render
 from diffpose.platform.workflows.preprocess import preprocess
-from diffpose.platform.workflows.render import render
 from diffpose.preprocessing.mocap.procedural.motion import write_motion_library
 from diffpose.preprocessing.render.settings import FilmSettings
 from diffpose.preprocessing.settings import PreprocessSettings

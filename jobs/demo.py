@@ -30,11 +30,11 @@ from diffpose.platform.base.storage import absolute, join, list_names
 from diffpose.platform.downloads.get_detector import GetDetectorSettings, get_detector
 from diffpose.platform.execution.ray_session import ray_session
 from diffpose.platform.store.pose_store import PoseStore
+from diffpose.platform.synthesis.render import render
 from diffpose.platform.training.settings import TrainSettings
 from diffpose.platform.workflows.evaluate import EvaluateSettings, evaluate
 from diffpose.platform.workflows.predict import PredictSettings, predict
 from diffpose.platform.workflows.preprocess import preprocess
-from diffpose.platform.workflows.render import render
 from diffpose.platform.workflows.serve import ServeSettings, serving
 from diffpose.platform.workflows.train import train
 from diffpose.preprocessing.detectors.registry import first_installed

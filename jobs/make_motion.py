@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from diffpose.platform.base import command_line
-from diffpose.platform.workflows.make_motion import MakeMotionSettings, make_motion
+from diffpose.platform.synthesis.make_motion import MakeMotionSettings, make_motion
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from diffpose.platform.base import command_line
-from diffpose.platform.workflows.render import render
+from diffpose.platform.synthesis.render import render
 from diffpose.preprocessing.render.settings import FilmSettings
 
 

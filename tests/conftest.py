@@ -66,7 +66,7 @@ def film_folder(
 ) -> Path:
     """Sixteen rendered films of three seconds with sidecars; 10 frames per second."""
     from diffpose.platform.base.config import validate
-    from diffpose.platform.workflows.render import render
+    from diffpose.platform.synthesis.render import render
     from diffpose.preprocessing.render.settings import FilmSettings
 
     folder = tmp_path_factory.mktemp("films")

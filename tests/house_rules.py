@@ -70,6 +70,7 @@ ROOMS = (
     "platform/serving",
     "platform/ablation",
     "platform/downloads",
+    "platform/synthesis",
     "platform/reports/page",
     "platform/reports",
     "platform/workflows",

@@ -13,8 +13,8 @@ from diffpose.benchmarks.real_people import RealPeopleSettings, benchmark
 from diffpose.jobs import calibrate
 from diffpose.model.metrics.truth_error import truth_error
 from diffpose.platform.base.config import validate
+from diffpose.platform.synthesis.render import render
 from diffpose.platform.workflows.multiview import DetectedScene, detect_scene
-from diffpose.platform.workflows.render import render
 from diffpose.preprocessing.render.settings import FilmSettings
 from diffpose.preprocessing.videos.sidecar import Truth, read_sidecar, read_truth
 

@@ -20,8 +20,8 @@ from diffpose.platform.base.config import validate
 from diffpose.platform.base.errors import SourceError, StoreError
 from diffpose.platform.base.storage import list_names
 from diffpose.platform.store.pose_store import PoseStore
+from diffpose.platform.synthesis.render import render
 from diffpose.platform.workflows.preprocess import preprocess
-from diffpose.platform.workflows.render import render
 from diffpose.preprocessing.render.settings import FilmSettings
 from diffpose.preprocessing.settings import PreprocessSettings
 

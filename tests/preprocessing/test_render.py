@@ -11,7 +11,7 @@ import pytest
 from diffpose.model.geometry.camera import look_at, project
 from diffpose.platform.base.config import validate
 from diffpose.platform.base.errors import ConfigError, SourceError, StoreError
-from diffpose.platform.workflows.render import render
+from diffpose.platform.synthesis.render import render
 from diffpose.preprocessing.mocap.procedural.motion import write_motion_library
 from diffpose.preprocessing.mocap.source import MocapSource, read_motion
 from diffpose.preprocessing.records.splits import assign_splits

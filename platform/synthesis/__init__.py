@@ -1,0 +1,1 @@
+"""Motion and films of our own making."""
