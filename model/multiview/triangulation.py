@@ -166,7 +166,7 @@ def triangulate(
     )
     points = points.reshape(n, j, 3)
     fits = fits.reshape(c, n, j)
-    known = np.isfinite(points).all(axis=-1)
+    known = np.asarray(np.isfinite(points).all(axis=-1))
     residual = np.linalg.norm(views.project(np.nan_to_num(points)) - straight, axis=-1)
     residual = np.where(known[None] & np.isfinite(straight).all(axis=-1), residual, np.nan)
     typical = np.array([_median(sigma[:, :, k][fits[:, :, k]]) for k in range(j)])

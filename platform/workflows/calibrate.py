@@ -34,7 +34,6 @@ from diffpose.preprocessing.inspection.detector_errors import (
 )
 from diffpose.preprocessing.keypoints.joint_widths import KEY
 from diffpose.preprocessing.keypoints.recorded import RecordedSettings
-from diffpose.preprocessing.keypoints.recordings import KeypointSource
 from diffpose.preprocessing.multiview.calibration_files import Unit
 from diffpose.preprocessing.multiview.detected import truth_in
 from diffpose.preprocessing.multiview.recorded_views import fitted_widths, recorded_views
@@ -186,7 +185,7 @@ def _calibrate_widths(settings: CalibrateSettings) -> int:
             "several calibrated cameras: source.kind=keypoints source.uri=FOLDER views=CALIBRATION."
         )
     recorded = cast(RecordedSettings, settings.detector)
-    source = cast(KeypointSource, settings.source)
+    source = settings.source
     size = (source.width, source.height)
     views = find_keypoint_views(source.uri, size, settings.views, settings.unit)
     result = {
