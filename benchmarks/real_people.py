@@ -19,6 +19,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -143,6 +144,9 @@ def _measured(settings: RealPeopleSettings, scene: DetectedScene) -> dict[str, A
             for truth in truths:
                 lifted, figures = _lifted(scene, run, refine, truth, settings.seed)
                 methods.setdefault(title, []).append(figures)
+                _, alone = _lifted(scene, run, refine, truth, settings.seed, told=False)
+                if own[0] is not None:
+                    methods.setdefault(f"{title}, not told that", []).append(alone)
                 if name == next(iter(runs)) and refine == settings.refine[0]:
                     context = error_figures(lifted.context_pose_mm, truth.pose_mm)
                     methods.setdefault(CONTEXT, []).append(context)
@@ -166,17 +170,32 @@ def _runs(settings: RealPeopleSettings) -> dict[str, str]:
 
 
 def _lifted(
-    scene: DetectedScene, run: str, refine: Refine | None, truth: CameraTruth, seed: int
+    scene: DetectedScene,
+    run: str,
+    refine: Refine | None,
+    truth: CameraTruth,
+    seed: int,
+    *,
+    told: bool = True,
 ) -> tuple[Lifted, dict[str, float]]:
-    """Lift a film as `diffpose predict` does; returns the answer and its figures."""
+    """Lift a film as `diffpose predict` does; returns the answer and its figures.
+
+    Where not ``told``, the detector's own pose is left out.
+    """
     lifter, sampling = load_to_sample(run, {} if refine is None else {"refine": refine})
     store = scene.store
+
+    def seen_of(observations: Observations) -> Observations:
+        return observations if told else replace(observations, detected_mm=None)
+
     breaks = np.flatnonzero(np.diff(truth.rows) != 1) + 1
     spans = [(int(part[0]), int(part[-1]) + 1) for part in np.split(truth.rows, breaks)]
     seeds = [row_seeds(seed, np.arange(*span)) for span in spans]
     lifted = lift_in_parts(
         lifter,
-        Observations.joined([read_observations(store, *span, heatmaps=False) for span in spans]),
+        seen_of(
+            Observations.joined([read_observations(store, *span, heatmaps=False) for span in spans])
+        ),
         (read_observations(store, *span) for span in spans),
         sampling,
         np.concatenate(seeds),

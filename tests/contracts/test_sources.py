@@ -163,7 +163,8 @@ def test_the_detectors_own_words_before_any_temperature(source: Source, span: Sp
     row = through(source.stages(None), span)
     clip = span.span.clips[0]
     chosen = np.arange(row.rows_of(clip).start, row.rows_of(clip).stop)[:3]
-    heatmaps, crops = source.heatmaps(row, clip, chosen)
+    heatmaps, crops, poses_mm = source.heatmaps(row, clip, chosen)
+    assert poses_mm is None or poses_mm.shape == (len(chosen), 17, 3)
     assert heatmaps.shape == (len(chosen), 17, 64, 48)
     assert crops.shape == (len(chosen), 4)
     assert (heatmaps >= 0).all()
