@@ -42,6 +42,7 @@ SINCE = {
     "hidden_joints_mm",
     "hidden_joints_share",
     "joints_in_sight_mm",
+    "smooth",
 }
 
 

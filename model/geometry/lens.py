@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 LensModel: TypeAlias = Literal["human36m", "opencv"]
 # Where a lens model that never turns back ends: rays at 84 degrees.
 _WIDEST = 10.0
+_NO_BEND = 1e-9
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ class Lens:
 
         The first zero of d(r R)/dr = 1 + 3 k1 r2 + 5 k2 r2^2 + 7 k3 r2^3.
         """
-        k1, k2, k3 = self.radial
+        # below this a coefficient bends nothing within the widest view, and overflows the quotients
+        k1, k2, k3 = (k if abs(k) > _NO_BEND else 0.0 for k in self.radial)
         roots = np.roots([7 * k3, 5 * k2, 3 * k1, 1.0])
         real = roots[np.abs(roots.imag) < 1e-9].real
         ahead = real[real > 0]

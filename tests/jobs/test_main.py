@@ -32,7 +32,7 @@ class Nothing(Settings):
         (["preprocess"], 2, ["'source' is required", "'store' is required"]),
         (["preprocess", "stroe=x"], 2, ["Unknown setting 'stroe'", "Did you mean 'store'?"]),
         (["train", "store=s", "run=r", "workers=two"], 2, ["workers='two'", "integer"]),
-        (["serve", "--help"], 0, ["run", "required", "port"]),
+        (["serve", "--help"], 0, ["run", "shipped://frames", "port"]),
     ],
 )
 def test_command(

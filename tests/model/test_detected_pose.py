@@ -9,6 +9,7 @@ from diffpose.model.geometry.camera import project, rotation_to
 from diffpose.model.geometry.skeleton import N_JOINTS
 from diffpose.model.observations.detections import Detections
 from diffpose.model.refinement.detected_pose import (
+    BLAZEPOSE,
     N_VALUES,
     DetectedPoseErrors,
     combined_prior,
@@ -53,13 +54,13 @@ def test_frames_without_a_pose_keep_the_answer() -> None:
 
 def test_together_they_are_better_than_either_alone() -> None:
     truth, rng = poses(500), np.random.default_rng(2)
-    errors = DetectedPoseErrors()
-    answer = truth + rng.normal(0, 60.0, truth.shape)
+    errors = BLAZEPOSE
+    answer = truth + rng.normal(0, 120.0, truth.shape)
     turn = rng.normal(0, np.deg2rad(errors.turn_deg), (500, 3))
     detected = truth - np.cross(turn[:, None], truth)
     detected -= rng.normal(0, errors.size, (500, 1, 1)) * truth
     detected += rng.normal(0, errors.white_mm, truth.shape)
-    mean, precision = combined_prior(answer, np.eye(N_VALUES) / 60.0**2, detected)
+    mean, precision = combined_prior(answer, np.eye(N_VALUES) / 120.0**2, detected)
 
     def error(pose: np.ndarray) -> float:
         return float(np.sqrt(((pose - truth)[:, MOVING] ** 2).mean()))
@@ -78,8 +79,8 @@ def test_refinement_takes_the_detected_pose_in() -> None:
     rays = torch.from_numpy(project(truth + root[:, None], camera))
     mode = torch.cat([rays, torch.full((n, N_JOINTS, 1), 0.004)], dim=-1)
     seen = Detections(rays, mode, mode, torch.zeros(n, N_JOINTS))
-    answer = truth + rng.normal(0, 80.0, truth.shape) * (np.arange(N_JOINTS) > 0)[:, None]
-    moment = 80.0**2 * np.eye(N_VALUES)
+    answer = truth + rng.normal(0, 150.0, truth.shape) * (np.arange(N_JOINTS) > 0)[:, None]
+    moment = 150.0**2 * np.eye(N_VALUES)
     alone, _ = refine(answer, root, seen, moment, None)
     told = Detections(
         rays, mode, mode, torch.zeros(n, N_JOINTS), torch.from_numpy(truth.astype(np.float32))
@@ -127,11 +128,11 @@ def test_hypotheses_come_as_near_as_is_known_then() -> None:
     detected = poses(3)
     detected[2] = np.nan
     root = np.random.default_rng(5).normal(0, 30, (N_VALUES, N_VALUES))
-    moment = root @ root.T / N_VALUES + 50.0**2 * np.eye(N_VALUES)
+    moment = root @ root.T / N_VALUES + 150.0**2 * np.eye(N_VALUES)
     ratio = surer_by(moment, detected)
     np.testing.assert_array_equal(ratio[2], np.tile(np.eye(3), (N_JOINTS, 1, 1)))
     np.testing.assert_array_equal(ratio[:, 0], np.tile(np.eye(3), (3, 1, 1)))
-    after = np.linalg.inv(np.linalg.inv(moment) + DetectedPoseErrors().precision(detected[:1]))[0]
+    after = np.linalg.inv(np.linalg.inv(moment) + BLAZEPOSE.precision(detected[:1]))[0]
     for k, joint in enumerate(MOVING):
         block = slice(3 * k, 3 * k + 3)
         turned = ratio[0, joint] @ (moment[block, block] + np.eye(3)) @ ratio[0, joint].T

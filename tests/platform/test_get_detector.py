@@ -15,9 +15,9 @@ from tflite_models import blazepose_folder
 from diffpose.jobs import get_detector as job
 from diffpose.platform.base.config import validate
 from diffpose.platform.base.errors import SourceError
+from diffpose.platform.downloads import detector_files
 from diffpose.platform.downloads.detector_files import Package, by_npm, by_pip, take_networks
 from diffpose.platform.downloads.get_detector import GetDetectorSettings, get_detector
-from diffpose.platform.workflows import detector_files
 
 NAMES = ("pose_detection", "pose_landmark_full", "pose_landmark_heavy", "pose_landmark_lite")
 
