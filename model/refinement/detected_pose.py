@@ -59,9 +59,9 @@ class DetectedPoseErrors:
         return precision
 
 
-# Chosen on four calibrated films of one person (benchmarks/real_people.py), among 50, 80, 120 and
-# 200 mm: P-MPJPE 62.8, 60.2, 58.9 and 59.2, MPJPE 85.8, 84.2, 84.2 and 86.6. Joints so uncertain leave
-# their size and the body's lean as what a detected pose mostly tells.
+# Chosen on four calibrated films of one person (benchmarks/real_people.py) among 50, 80, 120 and
+# 200 mm: P-MPJPE 62.8, 60.2, 58.9 and 59.2, MPJPE 85.8, 84.2, 84.2 and 86.6. With joints that
+# uncertain, it is the body's size and lean that a detected pose tells most of.
 BLAZEPOSE = DetectedPoseErrors()
 
 
