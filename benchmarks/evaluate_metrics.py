@@ -16,8 +16,7 @@ from diffpose.benchmarks.measure import Figure, table
 from diffpose.benchmarks.metrics import batched_svd
 from diffpose.model.lifting.prediction import Lifted
 from diffpose.model.lifting.sampling import SamplingSettings
-from diffpose.model.refinement.detected_pose import N_VALUES
-from diffpose.model.uncertainty.covariances import Ellipsoids
+from diffpose.model.uncertainty.covariances import N_VALUES, Ellipsoids
 from diffpose.platform.evaluation.evaluate import (
     collect,
     context_errors,

@@ -18,7 +18,7 @@ from diffpose.model.observations.detections import Detections
 from diffpose.model.observations.initial_distribution import Observations
 from diffpose.model.refinement.detected_pose import surer_by
 from diffpose.model.refinement.map_refinement import refine
-from diffpose.model.uncertainty.covariances import Ellipsoids
+from diffpose.model.uncertainty.familiarity import Regions
 from diffpose.model.uncertainty.transport import matched
 
 # Activations of more leave a processor's cache; with many hypotheses they would fill the memory.
@@ -49,7 +49,7 @@ class Lifter(Protocol):
 
     errors_mm2: NDArray[np.float64] | None
     """S of map_refinement, (48, 48), where it was measured."""
-    ellipsoids: Ellipsoids | None
+    regions: Regions | None
     """From the hypotheses' covariances to those of the errors, where that was fitted."""
     runs_on: tuple[str, ...]
     """Kinds of devices that the networks can be moved to."""
@@ -117,7 +117,7 @@ def refined_as_asked(
     errors_mm2: NDArray[np.float64] | None,
     lengths: Sequence[int] | None = None,
     *,
-    ellipsoids: Ellipsoids | None = None,
+    regions: Regions | None = None,
     time_s: NDArray[np.floating] | None = None,
 ) -> Lifted:
     """Move answers to where heatmaps and bone lengths want them, and smooth them over time.
@@ -130,7 +130,7 @@ def refined_as_asked(
         sampling: ``refine`` and ``smooth`` count.
         errors_mm2: of the run on known poses.
         lengths: frames of the sequences that these are; default: one.
-        ellipsoids: from the hypotheses' covariances to those of the errors.
+        regions: from the hypotheses' covariances to those of the errors.
         time_s: (B,), when the frames were taken.
 
     Raises:
@@ -140,7 +140,7 @@ def refined_as_asked(
     moved = _refined(lifted, detections, sampling, errors_mm2, lengths)
     if sampling.smooth == "none":
         return moved
-    return smoothed_as_asked(moved, sampling, errors_mm2, ellipsoids, lengths, time_s)
+    return smoothed_as_asked(moved, sampling, errors_mm2, regions, lengths, time_s)
 
 
 def _refined(

@@ -30,7 +30,7 @@ from diffpose.model.networks.encoders import ContextEncoder
 from diffpose.model.observations import initial_distribution as hk
 from diffpose.model.observations.detections import POSE_SCALE_PER_MM, Detections, mirrored_poses
 from diffpose.model.observations.initial_distribution import DepthPrior, Observations
-from diffpose.model.uncertainty.covariances import Ellipsoids
+from diffpose.model.uncertainty.familiarity import Regions
 
 HYPOTHESES_PER_PASS = 5 * FRAMES_PER_PASS
 
@@ -94,7 +94,7 @@ class DiffusionLifter:
         config = denoiser.config
         # S of map_refinement, where it was measured.
         self.errors_mm2: NDArray[np.float64] | None = None
-        self.ellipsoids: Ellipsoids | None = None
+        self.regions: Regions | None = None
         self.alphas = cumulative_alphas(config.schedule, config.n_steps)
         self.grid = config.grid
 
@@ -179,7 +179,7 @@ class DiffusionLifter:
         """
         return refined_as_asked(
             lifted, detections, sampling, self.errors_mm2, lengths,
-            ellipsoids=self.ellipsoids, time_s=time_s,
+            regions=self.regions, time_s=time_s,
         )  # fmt: skip
 
     @torch.inference_mode()

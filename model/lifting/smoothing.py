@@ -28,7 +28,8 @@ from diffpose.model.geometry.skeleton import JOINT_NAMES, MIRROR, N_JOINTS
 from diffpose.model.lifting.prediction import Lifted
 from diffpose.model.lifting.sampling import SamplingSettings
 from diffpose.model.refinement.map_refinement import LENGTH_QUANTILE, bone_lengths
-from diffpose.model.uncertainty.covariances import MOVING, Ellipsoids, sample_covariance
+from diffpose.model.uncertainty.covariances import MOVING, joint_blocks, sample_covariance
+from diffpose.model.uncertainty.familiarity import Regions
 from diffpose.model.uncertainty.kalman import smoothed_track
 from diffpose.model.uncertainty.transport import matched, shrinking
 
@@ -151,7 +152,7 @@ def smoothed_as_asked(
     lifted: Lifted,
     sampling: SamplingSettings,
     errors_mm2: Array | None,
-    ellipsoids: Ellipsoids | None,
+    regions: Regions | None,
     lengths: Sequence[int] | None,
     time_s: NDArray[np.floating] | None,
 ) -> Lifted:
@@ -167,7 +168,7 @@ def smoothed_as_asked(
         lifted: B frames.
         sampling: ``smooth`` counts, and how hypotheses hang together.
         errors_mm2: (48, 48), of the run on known poses, where it was measured.
-        ellipsoids: from the hypotheses' covariances to those of the errors.
+        regions: from the hypotheses' covariances to those of the errors.
         lengths: frames of the sequences that these are, each of one person; default: one.
         time_s: (B,), when the frames were taken.
 
@@ -180,7 +181,9 @@ def smoothed_as_asked(
             "(fps=), or leave smooth out."
         )
     whole = lengths if lengths is not None else [len(lifted.pose_mm)]
-    before = predicted_covariance(lifted.hypotheses_mm, sampling, errors_mm2, ellipsoids)
+    before = predicted_covariance(
+        lifted.hypotheses_mm, lifted.pose_mm, sampling, errors_mm2, regions
+    )
     causal = sampling.smooth == "causal"
     pose, after = smooth(lifted.pose_mm, before, time_s, causal=causal, lengths=whole)
     answered = np.asarray(lifted.pose_mm, dtype=np.float64)
@@ -208,9 +211,10 @@ def bones_so_far(pose_mm: Array, lengths: Sequence[int]) -> Array:
 
 def predicted_covariance(
     hypotheses_mm: NDArray[np.floating],
+    pose_mm: NDArray[np.floating],
     sampling: SamplingSettings,
     errors_mm2: Array | None,
-    ellipsoids: Ellipsoids | None,
+    regions: Regions | None,
 ) -> Array:
     """Return what a run says of its errors, (B, J, 3, 3), mm^2.
 
@@ -220,13 +224,10 @@ def predicted_covariance(
     n, n_hypotheses = hypotheses_mm.shape[:2]
     if n_hypotheses > 1:
         sample = sample_covariance(hypotheses_mm, sampling.draws)
-        return sample if ellipsoids is None else ellipsoids.covariance(sample)
+        return sample if regions is None else regions.covariance(sample, pose_mm)
     if errors_mm2 is None:
         raise ValueError(
             "Smoothing needs to know how wrong an answer may be; ask for n_hypotheses=2 or more, "
             "or measure the run's errors (diffpose recalibrate)."
         )
-    same = np.zeros((N_JOINTS, 3, 3))
-    at = np.arange(len(MOVING))
-    same[MOVING] = errors_mm2.reshape(len(MOVING), 3, len(MOVING), 3)[at, :, at]
-    return np.broadcast_to(same, (n, N_JOINTS, 3, 3)).copy()
+    return np.broadcast_to(joint_blocks(errors_mm2), (n, N_JOINTS, 3, 3)).copy()

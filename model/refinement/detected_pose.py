@@ -23,11 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffpose.model.geometry.skeleton import N_JOINTS
-from diffpose.model.uncertainty.covariances import MOVING
+from diffpose.model.uncertainty.covariances import MOVING, N_VALUES, joint_blocks
 from diffpose.model.uncertainty.transport import shrinking
 
 Array = NDArray[np.float64]
-N_VALUES = 3 * len(MOVING)
 
 
 @dataclass(frozen=True)
@@ -107,14 +106,5 @@ def surer_by(errors_mm2: Array, detected_mm: NDArray[np.floating]) -> Array:
         own = BLAZEPOSE.precision(detected[known])
         after = np.asarray(np.linalg.inv(np.linalg.inv(errors_mm2) + own), np.float64)
         before = np.broadcast_to(errors_mm2, after.shape)
-        ratio[known] = shrinking(_blocks(before), _blocks(after))
+        ratio[known] = shrinking(joint_blocks(before), joint_blocks(after))
     return ratio
-
-
-def _blocks(covariance: Array) -> Array:
-    """Return the joints' own 3 x 3 blocks of (n, 48, 48): (n, J, 3, 3), 0 for the root."""
-    n, at = len(covariance), np.arange(len(MOVING))
-    blocks = np.zeros((n, N_JOINTS, 3, 3))
-    parts = covariance.reshape(n, len(MOVING), 3, len(MOVING), 3)
-    blocks[:, MOVING] = parts[:, at, :, at].swapaxes(0, 1)
-    return blocks

@@ -31,8 +31,8 @@ from sklearn.covariance import ledoit_wolf
 
 from diffpose.model.geometry.skeleton import MIRROR, N_JOINTS, PARENTS, ROOT
 from diffpose.model.observations.detections import Detections
-from diffpose.model.refinement.detected_pose import N_VALUES, combined_prior
-from diffpose.model.uncertainty.covariances import MOVING
+from diffpose.model.refinement.detected_pose import combined_prior
+from diffpose.model.uncertainty.covariances import MOVING, N_VALUES
 
 Array = NDArray[np.float64]
 

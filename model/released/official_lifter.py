@@ -35,7 +35,7 @@ from diffpose.model.networks.windows import over_windows
 from diffpose.model.observations.detections import Detections, mirrored_poses
 from diffpose.model.observations.initial_distribution import Observations
 from diffpose.model.released.chebyshev_gcn import ChebyshevGcn
-from diffpose.model.uncertainty.covariances import Ellipsoids
+from diffpose.model.uncertainty.familiarity import Regions
 
 _SAME_CAMERA_PX = 0.5
 
@@ -156,7 +156,7 @@ class OfficialLifter:
         self.process = process
         self.alphas = process.alphas()
         self.errors_mm2: NDArray[np.float64] | None = None
-        self.ellipsoids: Ellipsoids | None = None
+        self.regions: Regions | None = None
         self.grid: tuple[int, ...] = (*process.visited, 0)
 
     def to(self, device: torch.device) -> OfficialLifter:
@@ -253,7 +253,7 @@ class OfficialLifter:
         """Move answers as ``sampling.refine`` says: see lifting.interface.refined_as_asked."""
         return refined_as_asked(
             lifted, detections, sampling, self.errors_mm2, lengths,
-            ellipsoids=self.ellipsoids, time_s=time_s,
+            regions=self.regions, time_s=time_s,
         )  # fmt: skip
 
     def walk(self, start: Tensor) -> Tensor:

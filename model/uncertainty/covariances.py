@@ -43,6 +43,7 @@ Array = NDArray[np.float64]
 Draws: TypeAlias = Literal["independent", "centred", "held", "partly centred"]
 LEVELS = (0.5, 0.9)
 MOVING: NDArray[np.intp] = np.array([j for j in range(N_JOINTS) if j != ROOT])
+N_VALUES = 3 * len(MOVING)  # the moving joints' x, y, z, where all joints are one vector
 _UPPER = np.triu_indices(3)
 
 
@@ -96,6 +97,15 @@ def unpacked(upper: NDArray[np.floating]) -> Array:
     full[..., *_UPPER] = upper
     full[..., _UPPER[1], _UPPER[0]] = upper
     return full
+
+
+def joint_blocks(covariance_mm2: NDArray[np.floating]) -> Array:
+    """Return each joint's own block of covariances (..., 48, 48): (..., J, 3, 3), the root's 0."""
+    leading, at = covariance_mm2.shape[:-2], np.arange(len(MOVING))
+    parts = covariance_mm2.reshape(*leading, len(MOVING), 3, len(MOVING), 3)
+    blocks = np.zeros((*leading, N_JOINTS, 3, 3))
+    blocks[..., MOVING, :, :] = np.moveaxis(parts[..., at, :, at, :], 0, -3)
+    return blocks
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffpose.model.uncertainty.covariances import MOVING, Array
+from diffpose.model.uncertainty.covariances import MOVING, N_VALUES, Array, Ellipsoids
 
-N_VALUES = 3 * len(MOVING)
 # Of V, whose trace is some 16: directions in which training poses hardly differ are no evidence.
 _RIDGE = 3e-4
 # The error of a pose in the middle of all is not 0, and far ones are not infinitely unknown.
@@ -81,6 +80,26 @@ class Familiarity:
         if mean.shape != (N_VALUES,) or precision.shape != (N_VALUES, N_VALUES) or not usual > 0:
             raise ValueError(f"familiarity of shape {mean.shape} and {precision.shape}")
         return cls(mean, precision, usual)
+
+
+@dataclass(frozen=True)
+class Regions:
+    """What a run claims of its errors: ellipsoids, grown with the distance from what is familiar.
+
+    Attributes:
+        ellipsoids: fitted to known poses.
+        familiarity: of the training poses; None: they do not grow.
+    """
+
+    ellipsoids: Ellipsoids
+    familiarity: Familiarity | None = None
+
+    def covariance(self, sample_mm2: NDArray[np.floating], pose_mm: NDArray[np.floating]) -> Array:
+        """Return covariances (n, 17, 3, 3), mm^2, of hypotheses' covariances and means."""
+        covariance = self.ellipsoids.covariance(sample_mm2)
+        if self.familiarity is not None:
+            covariance *= (self.familiarity.growth(pose_mm) ** 2)[:, None, None, None]
+        return covariance
 
 
 def familiarity_of(pose_mm: NDArray[np.floating]) -> Familiarity:

@@ -23,7 +23,7 @@ from diffpose.model.uncertainty.covariances import (
     uncalibrated,
     unpacked,
 )
-from diffpose.model.uncertainty.familiarity import familiarity_of
+from diffpose.model.uncertainty.familiarity import Familiarity, familiarity_of
 from diffpose.model.uncertainty.recalibration import MIN_POSES, fit_ellipsoids
 from diffpose.platform.evaluation.evaluate import evaluate_runs
 from diffpose.platform.evaluation.results import CONTEXT, Evaluation
@@ -83,8 +83,12 @@ def recalibrate(
         print(
             f"refine={sampling.refine}: {before:.2f} -> {after:.2f} mm on the {split} split{advice}"
         )
-    known = training_poses(PoseStore.open(store))
-    fitted = fit(evaluation, poses_mm, sampling, split, known)
+    # a run keeps what it was trained on, whichever store it is recalibrated with
+    familiar = None if found is None else found.familiarity
+    if familiar is None:
+        known = training_poses(PoseStore.open(store))
+        familiar = None if known is None else familiarity_of(known)
+    fitted = fit(evaluation, poses_mm, sampling, split, familiar)
     residual = truth - poses_mm
     save_recalibration(run, fitted)
     print(f"uncertainty: {_describe(evaluation, residual, poses_mm, fitted)}")
@@ -94,6 +98,8 @@ def recalibrate(
 def training_poses(store: PoseStore) -> NDArray[np.float64] | None:
     """Return true poses (n, 17, 3) of the training split, evenly spread; None without any."""
     clips = [clip for clip in store.clips("train") if clip.n_rows]
+    # of a large store not every clip is read: neighbouring rows of one are much alike
+    clips = clips[:: max(1, sum(clip.n_rows for clip in clips) // (8 * MOST_POSES))]
     step = max(1, sum(clip.n_rows for clip in clips) // MOST_POSES)
     parts = [
         store.read("pose_3d", clip.first_row, clip.first_row + clip.n_rows)[::step]
@@ -169,7 +175,7 @@ def fit(
     poses_mm: NDArray[np.floating],
     sampling: SamplingSettings,
     split: Split,
-    training_mm: Array | None = None,
+    familiar: Familiarity | None = None,
 ) -> Recalibration:
     """Fit to an evaluation of one run.
 
@@ -178,8 +184,8 @@ def fit(
         poses_mm: (n, 17, 3), as answers are given: refined if they are.
         sampling: of the hypotheses.
         split: which poses these are.
-        training_mm: (m, 17, 3), poses that the run was trained on: ellipsoids grow with the
-            distance from them.
+        familiar: of the poses that the run was trained on: ellipsoids grow with the distance from
+            them.
     """
     errors, context = evaluation.methods[_RUN], evaluation.methods[CONTEXT]
     measured = errors.uncertainty
@@ -189,8 +195,8 @@ def fit(
     residual = truth - poses_mm
     ellipsoids = familiarity = None
     growth = np.ones(len(truth))
-    if training_mm is not None:
-        familiarity = familiarity_of(training_mm).measured_by(poses_mm)
+    if familiar is not None:
+        familiarity = familiar.measured_by(poses_mm)
         growth = familiarity.growth(poses_mm)
     if n_hypotheses > 1:
         ellipsoids = fit_ellipsoids(

@@ -57,7 +57,7 @@ def load_run(run_uri: str) -> LoadedRun:
     if recalibration is None:
         return LoadedRun(lifter, unrefined(sampling), config, None)
     lifter.errors_mm2 = recalibration.errors_mm2
-    lifter.ellipsoids = recalibration.ellipsoids
+    lifter.regions = recalibration.regions
     return LoadedRun(lifter, sampling, config, recalibration)
 
 

@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 
 from diffpose.model.geometry.skeleton import N_JOINTS
 from diffpose.model.lifting.sampling import SamplingSettings
-from diffpose.model.refinement.detected_pose import N_VALUES
 from diffpose.model.uncertainty.covariances import (
     LEVELS,
+    N_VALUES,
     Array,
     Ellipsoids,
     radius,
     sample_covariance,
     uncalibrated,
 )
-from diffpose.model.uncertainty.familiarity import Familiarity
+from diffpose.model.uncertainty.familiarity import Familiarity, Regions
 from diffpose.platform.base.errors import RunError
 from diffpose.platform.base.storage import exists, join, read_json, write_json
 
@@ -63,6 +63,11 @@ class Recalibration:
     n_poses: int
     split: str
     familiarity: Familiarity | None = None
+
+    @property
+    def regions(self) -> Regions | None:
+        """What it claims of the errors of answers; None for a run that gives one answer."""
+        return None if self.ellipsoids is None else Regions(self.ellipsoids, self.familiarity)
 
     def to_json(self) -> dict[str, Any]:
         """Describe as JSON values."""
@@ -161,18 +166,14 @@ def predict_from_sample(
     recalibration: Recalibration | None,
 ) -> Predicted:
     """Do what predict_uncertainty does with sample covariances (n, 17, 3, 3) and means of N > 1."""
-    if recalibration is None or recalibration.ellipsoids is None:
-        claim = uncalibrated(n_hypotheses)
+    claim = None if recalibration is None else recalibration.regions
+    if recalibration is None or claim is None:
+        plain = uncalibrated(n_hypotheses)
         note = f"the spread of the hypotheses, without recalibration. {_AGAIN}"
-        return Predicted(claim.covariance(sample), claim.dof, False, note)
-    claim = recalibration.ellipsoids
+        return Predicted(plain.covariance(sample), plain.dof, False, note)
     changed = recalibration.differences(n_hypotheses, sampling)
     note = f"recalibrated for {changed}" if changed else ""
-    covariance = claim.covariance(sample)
-    if recalibration.familiarity is not None:
-        growth = recalibration.familiarity.growth(pose_mm)
-        covariance *= (growth**2)[:, None, None, None]
-    return Predicted(covariance, claim.dof, True, note)
+    return Predicted(claim.covariance(sample, pose_mm), claim.ellipsoids.dof, True, note)
 
 
 def predict_from_one(

@@ -30,7 +30,7 @@ from diffpose.model.observations.initial_distribution import (
     sample_poses,
     take_rows,
 )
-from diffpose.model.refinement.map_refinement import N_VALUES
+from diffpose.model.uncertainty.covariances import N_VALUES
 
 PROCESSES = {
     "mixture, next_on_grid": {},

@@ -11,7 +11,7 @@ from untrained import make_lifter, observations, seeds
 from diffpose.model.lifting.prediction import Lifted
 from diffpose.model.lifting.sampling import SamplingSettings
 from diffpose.model.observations.initial_distribution import take_rows
-from diffpose.model.refinement.map_refinement import N_VALUES
+from diffpose.model.uncertainty.covariances import N_VALUES
 
 
 def test_refined_answers_are_moved_as_one_sequence_and_keep_their_spread() -> None:

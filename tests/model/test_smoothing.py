@@ -19,6 +19,8 @@ from diffpose.model.lifting.smoothing import (
 )
 from diffpose.model.observations.initial_distribution import take_rows
 from diffpose.model.refinement.map_refinement import bone_lengths as bone_lengths_of
+from diffpose.model.uncertainty.covariances import Ellipsoids
+from diffpose.model.uncertainty.familiarity import Regions, familiarity_of
 from diffpose.model.uncertainty.transport import matched, shrinking
 
 Array = NDArray[np.float64]
@@ -207,7 +209,7 @@ def test_the_lifter_smooths_as_asked_and_the_parts_of_a_long_sequence_together()
     plain = lifter.lift(timed, SamplingSettings(), seeds())
     asked = SamplingSettings(smooth="clip")
     found = lifter.lift(timed, asked, seeds())
-    spread = predicted_covariance(plain.hypotheses_mm, asked, None, None)
+    spread = predicted_covariance(plain.hypotheses_mm, plain.pose_mm, asked, None, None)
     poses, _ = smooth(plain.pose_mm, spread, np.arange(B) / 30)
     lengths = bone_lengths(found.pose_mm)
     np.testing.assert_allclose(lengths, np.broadcast_to(lengths[0], lengths.shape), atol=0.01)
@@ -229,6 +231,23 @@ def test_smoothing_without_times_says_what_to_give() -> None:
         make_lifter().lift(observations(), SamplingSettings(smooth="clip"), seeds())
     one = np.zeros((2, 1, 17, 3))
     with pytest.raises(ValueError, match="n_hypotheses=2"):
-        predicted_covariance(one, SamplingSettings(n_hypotheses=1), None, None)
+        predicted_covariance(one, one.mean(axis=1), SamplingSettings(n_hypotheses=1), None, None)
     with pytest.raises(ValueError, match="root=subtracted"):
         SamplingSettings(smooth="clip", root="predicted")
+
+
+def test_what_is_unusual_is_trusted_less_by_smoothing_too() -> None:
+    """The covariance that smoothing goes by is the one that the run answers with."""
+    rng = np.random.default_rng(0)
+    training = rng.normal(0, 300, (17, 3)) + rng.normal(0, 60, (900, 17, 3))
+    training -= training[:, :1]
+    ones = np.ones(17)
+    claim = Ellipsoids(0.3, ones, ones, 8.0)
+    grown = Regions(claim, familiarity_of(training).measured_by(training))
+    odd = rng.normal(0, 300, (4, 17, 3))
+    odd -= odd[:, :1]
+    hypotheses = odd[:, None] + rng.normal(0, 30, (4, 5, 17, 3))
+    asked = SamplingSettings()
+    plain = predicted_covariance(hypotheses, odd, asked, None, Regions(claim))
+    found = predicted_covariance(hypotheses, odd, asked, None, grown)
+    assert (found[:, 1:] > 1.5 * plain[:, 1:])[..., range(3), range(3)].all()

@@ -9,7 +9,7 @@ import pytest
 from untrained import CAMERA, make_lifter, observations
 
 from diffpose.model.lifting.sampling import SamplingSettings
-from diffpose.model.refinement.map_refinement import N_VALUES
+from diffpose.model.uncertainty.covariances import N_VALUES
 from diffpose.platform.serving import pose_model
 from diffpose.platform.serving.pose_model import LiftError, LiftJob, LiftResult, PoseModel
 

@@ -13,8 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from diffpose.model.lifting.sampling import SamplingSettings
-from diffpose.model.refinement.map_refinement import N_VALUES
 from diffpose.model.uncertainty.covariances import (
+    N_VALUES,
     Ellipsoids,
     radius,
     sample_covariance,
