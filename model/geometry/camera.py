@@ -59,23 +59,6 @@ def look_at(
     return np.stack([right, down, forward])
 
 
-def rotation_to(rays: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the smallest rotations (..., 3, 3) that turn the optical axis onto rays (..., 2).
-
-    Rodrigues' formula about the axis that is perpendicular to both.
-    """
-    rays = np.asarray(rays, dtype=np.float64)
-    length = np.sqrt(1 + (rays**2).sum(axis=-1))
-    x, y, z = rays[..., 0] / length, rays[..., 1] / length, 1 / length
-    share = 1 / (1 + z)
-    rows = [
-        [1 - share * x * x, -share * x * y, x],
-        [-share * x * y, 1 - share * y * y, y],
-        [-x, -y, z],
-    ]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
-
-
 def solve_root_translation(pose_mm: Tensor, rays: Tensor, weights: Tensor) -> Tensor:
     """Find where a root-relative pose must stand so that it projects onto the given rays.
 

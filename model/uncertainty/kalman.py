@@ -21,6 +21,15 @@ _PLACE_MM2, _SPEED_MM2_S2 = 1e8, 1e7
 
 
 @compiled
+def _measure() -> Array:
+    """Return what is measured of the state: p + b."""
+    measure = np.zeros((3, 9))
+    for i in range(3):
+        measure[i, i] = measure[i, 6 + i] = 1.0
+    return measure
+
+
+@compiled
 def _filter(
     places: Array,
     covariances: Array,
@@ -41,9 +50,7 @@ def _filter(
     for i in range(3):
         spread[i, i], spread[3 + i, 3 + i] = _PLACE_MM2, _SPEED_MM2_S2
     spread[6:, 6:] = (1.0 - white) * first
-    measure = np.zeros((3, 9))
-    for i in range(3):
-        measure[i, i] = measure[i, 6 + i] = 1.0
+    measure = _measure()
     back = np.ascontiguousarray(measure.T)
     for t in range(len(places)):
         dt = apart[t]
@@ -109,9 +116,7 @@ def smoothed_track(
         places, covariances, apart, q, white, tau, first,
         means, spreads, gains, errors, inverses, moves,
     )  # fmt: skip
-    measure = np.zeros((3, 9))
-    for i in range(3):
-        measure[i, i] = measure[i, 6 + i] = 1.0
+    measure = _measure()
     back = np.ascontiguousarray(measure.T)
     found, sure = np.zeros((n, 3)), np.zeros((n, 3, 3))
     pull, hold = np.zeros(9), np.zeros((9, 9))

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from diffpose.model.geometry.skeleton import EDGES, N_JOINTS, bone_lengths
+from diffpose.model.geometry.skeleton import EDGES, N_JOINTS
+from diffpose.model.lifting.facts import stature_mm
 from diffpose.platform.base.config import Settings
 from diffpose.preprocessing.records.seeds import generator
 
@@ -34,9 +35,6 @@ _PART_OF_BONE: dict[tuple[int, int], str] = {
     (14, 15): "upper_arm",
     (15, 16): "forearm",
 }
-_LEG_BONES = ((1, 2), (2, 3), (4, 5), (5, 6))
-_TRUNK_BONES = ((0, 7), (7, 8), (8, 9), (9, 10))
-_ANKLE_HEIGHT = 0.039  # of the standing height
 PARTS: tuple[str, ...] = tuple(sorted(set(_PART_OF_BONE.values())))
 
 
@@ -63,19 +61,6 @@ class BodySettings(Settings):
         lt=0.5,
         description="hips and shoulders vary by +- this, each for itself, besides",
     )
-
-
-def stature_m(positions_m: NDArray[np.float64]) -> float:
-    """Return the standing height that the bones of poses (T, 17, 3) amount to.
-
-    Legs, trunk, neck and head in one line, and the ankles' height, 3.9 % of the whole (Drillis &
-    Contini, Body Segment Parameters, 1966).
-    """
-    length = bone_lengths(positions_m).mean(axis=0)
-    by_bone = dict(zip(EDGES, length.tolist(), strict=True))
-    legs = sum(by_bone[bone] for bone in _LEG_BONES) / 2
-    trunk = sum(by_bone[bone] for bone in _TRUNK_BONES)
-    return float((legs + trunk) / (1 - _ANKLE_HEIGHT))
 
 
 def bone_factors(
@@ -108,7 +93,7 @@ def bone_factors(
         # the sum of two: a triangle
         wanted = low + (high - low) * (rng.random() + rng.random()) / 2
         some = recorded_m[:: max(1, len(recorded_m) // 50)]
-        whole = wanted / stature_m(reshape_body(some, factors))
+        whole = wanted * 1000.0 / stature_mm(1000.0 * reshape_body(some, factors))
     factors = {part: whole * factor for part, factor in factors.items()}
     factors["hip"] *= settings.hip_width
     if settings.width_variation:

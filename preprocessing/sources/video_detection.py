@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffpose.model.geometry.camera import rotation_to
+from diffpose.model.geometry.person_view import directions, turn_onto
 from diffpose.model.heatmaps import grid as hm
 from diffpose.model.heatmaps.temperature import quantised
 from diffpose.platform.base.errors import DiffPoseError, SourceError
@@ -179,8 +179,9 @@ def in_camera_axes(found: Heatmaps, camera: NDArray[np.floating]) -> NDArray[np.
     """
     assert found.poses_mm is not None
     middle = found.crops[:, :2] + found.crops[:, 2:] * np.array([hm.WIDTH, hm.HEIGHT]) / 2
-    rays = (middle - camera[:, 2:]) / camera[:, :2]
-    turned = np.einsum("rij,rkj->rki", rotation_to(rays), found.poses_mm)
+    rays = torch.from_numpy(np.asarray((middle - camera[:, 2:]) / camera[:, :2], np.float64))
+    rotation = turn_onto(directions(rays)).numpy()
+    turned = np.einsum("rij,rkj->rki", rotation, found.poses_mm)
     return np.asarray(turned, dtype=np.float32)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from diffpose.model.geometry.camera import project, rotation_to
+from diffpose.model.geometry.camera import project
 from diffpose.model.geometry.skeleton import N_JOINTS
 from diffpose.model.observations.detections import Detections
 from diffpose.model.refinement.detected_pose import (
@@ -108,20 +108,6 @@ def test_mirroring_mirrors_the_detected_pose() -> None:
     assert torch.equal(image[1], pose[1])
     assert image[0, 3, 0] == -pose[0, 6, 0]  # the right foot is the left one's image
     assert torch.equal(image[0, 3, 1:], pose[0, 6, 1:])
-
-
-def test_the_optical_axis_is_turned_onto_the_ray_by_the_smallest_angle() -> None:
-    rays = np.random.default_rng(4).normal(0, 0.5, (50, 2))
-    turns = rotation_to(rays)
-    directions = np.concatenate([rays, np.ones((50, 1))], axis=1)
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    np.testing.assert_allclose(turns @ [0, 0, 1], directions, atol=1e-12)
-    np.testing.assert_allclose(
-        turns @ turns.swapaxes(1, 2), np.tile(np.eye(3), (50, 1, 1)), atol=1e-12
-    )
-    angle = np.arccos((np.trace(turns, axis1=1, axis2=2) - 1) / 2)
-    np.testing.assert_allclose(np.cos(angle), directions[:, 2], atol=1e-12)
-    np.testing.assert_array_equal(rotation_to(np.zeros(2)), np.eye(3))
 
 
 def test_hypotheses_come_as_near_as_is_known_then() -> None:

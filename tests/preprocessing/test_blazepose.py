@@ -34,6 +34,8 @@ from diffpose.preprocessing.detectors.blazepose.regions import (
 from diffpose.preprocessing.detectors.blazepose.weights import read_network
 from diffpose.preprocessing.detectors.registry import first_installed, person_finder
 from diffpose.preprocessing.keypoints.joint_layouts import NAMES
+from diffpose.preprocessing.sources.interface import Heatmaps
+from diffpose.preprocessing.sources.video_detection import in_camera_axes
 from diffpose.preprocessing.videos.settings import PeopleSettings, VideoSource
 
 ROWS, COLUMNS = 320, 240
@@ -269,3 +271,15 @@ def test_the_real_networks_find_the_real_person() -> None:
     spine = pose[JOINT_NAMES.index("Thorax")] - pose[0]
     assert 300 < np.linalg.norm(spine) < 700
     assert spine[1] < 0  # up
+
+
+def test_a_pose_is_turned_into_the_axes_of_the_camera_that_filmed() -> None:
+    """A detector looks straight at its window; the camera saw that aside and below."""
+    camera = np.array([[1000.0, 1000.0, 500.0, 400.0]])
+    crop = np.array([[900.0, 500.0, 5.0, 5.0]], dtype=np.float32)  # its middle at (1020, 660)
+    ahead = np.zeros((1, 17, 3), dtype=np.float32)
+    ahead[0, 1] = [0.0, 0.0, 1000.0]
+    (turned,) = in_camera_axes(Heatmaps(np.zeros((1, 17, 64, 48)), crop, ahead), camera)
+    np.testing.assert_allclose(turned[1, :2] / turned[1, 2], [0.52, 0.26], atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(turned[1]), 1000.0, rtol=1e-6)
+    assert (turned[0] == 0).all()

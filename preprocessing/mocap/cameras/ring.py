@@ -30,10 +30,6 @@ class RingCameras(CameraKind):
         del camera, seed, clip_name
         return self.width, self.height
 
-    def sizes_px(self) -> list[tuple[int, int]]:
-        """Return the one size that there is."""
-        return [(self.width, self.height)]
-
     def camera(self, positions_m: Array, camera: int, seed: int, clip_name: str) -> VirtualCamera:
         """Place one camera of the ring; all of a motion share its random heading."""
         del positions_m

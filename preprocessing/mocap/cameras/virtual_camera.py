@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diffpose.model.geometry.camera import assumed_intrinsics_px
+from diffpose.model.geometry.camera import assumed_intrinsics_px, project
 from diffpose.model.geometry.lens import Lens
 from diffpose.platform.base.config import Settings
 from diffpose.preprocessing.records.clip import ClipTruth
@@ -48,12 +48,10 @@ class VirtualCamera:
 
     def project_px(self, in_camera_mm: Array) -> Array:
         """Return where points (..., 3) of the camera frame appear, (..., 2)."""
+        if not any(self.radial):
+            return project(in_camera_mm, self.intrinsics_px)
         fx, fy, cx, cy = self.intrinsics_px.tolist()
-        lens = Lens((fx, fy), (cx, cy), self.radial)
-        if any(self.radial):
-            return lens.project(in_camera_mm)
-        pixels: Array = in_camera_mm[..., :2] / in_camera_mm[..., 2:] * [fx, fy] + [cx, cy]
-        return pixels
+        return Lens((fx, fy), (cx, cy), self.radial).project(in_camera_mm)
 
     def told_px(self) -> Array:
         """Return the intrinsics (4,) that are told of the camera, right or assumed."""
@@ -79,10 +77,6 @@ class CameraKind(Settings):
             seed: of the placement.
             clip_name: names the motion.
         """
-
-    @abstractmethod
-    def sizes_px(self) -> list[tuple[int, int]]:
-        """Return every width and height that an image may have."""
 
 
 def view(positions_m: Array, timestamp_s: Array, camera: VirtualCamera) -> ClipTruth:

@@ -61,12 +61,6 @@ class WildCameras(CameraKind):
         size = self.longer_px, self.shorter_px
         return size[::-1] if upright else size
 
-    def sizes_px(self) -> list[tuple[int, int]]:
-        """Return landscape and portrait, those that occur."""
-        landscape = (self.longer_px, self.shorter_px)
-        kinds = [(landscape, self.portrait < 1), (landscape[::-1], self.portrait > 0)]
-        return [size for size, occurs in kinds if occurs]
-
     def camera(self, positions_m: Array, camera: int, seed: int, clip_name: str) -> VirtualCamera:
         """Place one camera so that it sees the person; the best of some tries if none sees all."""
         rng = generator(seed, "camera", clip_name, camera)
