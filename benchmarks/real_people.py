@@ -26,7 +26,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from diffpose.benchmarks.own_poses import own_poses_mm
 from diffpose.benchmarks.results import RESULTS, processor, replace_section
 from diffpose.model.lifting.lifter import row_seeds
 from diffpose.model.lifting.long_sequence import lift_in_parts
@@ -43,7 +42,7 @@ from diffpose.model.multiview.triangulation import Triangulated
 from diffpose.model.observations.initial_distribution import Observations
 from diffpose.platform.base import command_line
 from diffpose.platform.base.config import Settings
-from diffpose.platform.base.storage import absolute, write_json
+from diffpose.platform.base.storage import SHIPPED, absolute, write_json
 from diffpose.platform.evaluation.results import CONTEXT
 from diffpose.platform.prediction.predict import LEAST_SEEN
 from diffpose.platform.prediction.unseen import covering_unseen
@@ -59,6 +58,7 @@ from diffpose.preprocessing.videos.settings import PeopleSettings
 Array = NDArray[np.float64]
 FIGURES_FILE = RESULTS.parent / "results" / "real_people.json"
 OWN = "the detector's own 3D"
+LASTING_S = (0.017, 0.1, 0.2)  # after which times errors are compared with themselves
 COLUMNS = {
     "mpjpe_mm": "MPJPE mm", "n_mpjpe_mm": "N-MPJPE mm", "p_mpjpe_mm": "P-MPJPE mm",
     "p_mpjpe_17_mm": "P-MPJPE of 17 mm", "jitter_mm": "jitter mm/frame^2",
@@ -127,16 +127,12 @@ def _measured(settings: RealPeopleSettings, scene: DetectedScene) -> dict[str, A
     names = [view.camera.name for view in scene.views]
     truth_jitter = limb_jitter(found.points_mm)
     methods: dict[str, list[dict[str, float]]] = {}
-    own = [own_poses_mm(scene.settings, film, truth.rows)
-           for film, truth in zip(scene.films, truths, strict=True)]  # fmt: skip
-    if all(poses is not None for poses in own):
+    says_pose = scene.settings.detector.gives_pose
+    if says_pose:
         methods[OWN] = [
-            error_figures(pose, truth.pose_mm)
-            for pose, truth in zip(own, truths, strict=True)
-            if pose is not None
+            error_figures(_seen(scene, _spans(truth)).detected_mm, truth.pose_mm)
+            for truth in truths
         ]
-        for part in methods[OWN]:  # its axes are not the camera's
-            part["mpjpe_mm"] = part["n_mpjpe_mm"] = float("nan")
     runs = _runs(settings)
     for name, run in runs.items():
         for refine in settings.refine:
@@ -144,8 +140,8 @@ def _measured(settings: RealPeopleSettings, scene: DetectedScene) -> dict[str, A
             for truth in truths:
                 lifted, figures = _lifted(scene, run, refine, truth, settings.seed)
                 methods.setdefault(title, []).append(figures)
-                _, alone = _lifted(scene, run, refine, truth, settings.seed, told=False)
-                if own[0] is not None:
+                if says_pose:
+                    _, alone = _lifted(scene, run, refine, truth, settings.seed, told=False)
                     methods.setdefault(f"{title}, not told that", []).append(alone)
                 if name == next(iter(runs)) and refine == settings.refine[0]:
                     context = error_figures(lifted.context_pose_mm, truth.pose_mm)
@@ -154,15 +150,26 @@ def _measured(settings: RealPeopleSettings, scene: DetectedScene) -> dict[str, A
         for part in parts:
             part["jitter_ratio"] = part["jitter_mm"] / truth_jitter
     return {
+        "asked": _asked(runs, scene),
         "detector": scene.settings.detector.version(),
         "frames": len(scene.detected.time_s),
         "truth": _told(error, found, truth_jitter),
+        "lasting": _lasting(scene, found),
         "cameras": names,
         "methods": {
             name: {"all": _mean(parts), **dict(zip(names, parts, strict=True))}
             for name, parts in methods.items()
         },
     }
+
+
+def _asked(runs: Mapping[str, str], scene: DetectedScene) -> str:
+    """Return the arguments that anyone can give: own runs without their place."""
+    named = {n: uri if uri.startswith(SHIPPED) else "RUN_DIR" for n, uri in runs.items()}
+    more = ", ".join(f"{name}: '{uri}'" for name, uri in named.items() if name != "run")
+    first = [f"run={named['run']}"] if "run" in named else []
+    others = [f'"runs={{{more}}}"'] if more else []
+    return " ".join([*first, *others, f"detector.kind={scene.settings.detector.kind}"])
 
 
 def _runs(settings: RealPeopleSettings) -> dict[str, str]:
@@ -183,26 +190,19 @@ def _lifted(
     Where not ``told``, the detector's own pose is left out.
     """
     lifter, sampling = load_to_sample(run, {} if refine is None else {"refine": refine})
-    store = scene.store
-
-    def seen_of(observations: Observations) -> Observations:
-        return observations if told else replace(observations, detected_mm=None)
-
-    breaks = np.flatnonzero(np.diff(truth.rows) != 1) + 1
-    spans = [(int(part[0]), int(part[-1]) + 1) for part in np.split(truth.rows, breaks)]
+    store, spans = scene.store, _spans(truth)
+    seen = _seen(scene, spans)
     seeds = [row_seeds(seed, np.arange(*span)) for span in spans]
     lifted = lift_in_parts(
         lifter,
-        seen_of(
-            Observations.joined([read_observations(store, *span, heatmaps=False) for span in spans])
-        ),
+        seen if told else replace(seen, detected_mm=None),
         (read_observations(store, *span) for span in spans),
         sampling,
         np.concatenate(seeds),
         [stop - first for first, stop in spans],
     )
-    seen = np.concatenate([store.read("confidence", *span) for span in spans]) >= LEAST_SEEN
-    hypotheses = covering_unseen(lifted.hypotheses_mm, seen)
+    found = np.concatenate([store.read("confidence", *span) for span in spans]) >= LEAST_SEEN
+    hypotheses = covering_unseen(lifted.hypotheses_mm, found)
     claimed = predict_uncertainty(hypotheses, sampling, load_recalibration(run))
     figures = error_figures(lifted.pose_mm, truth.pose_mm)
     if claimed.covariance_mm2 is not None:
@@ -211,6 +211,41 @@ def _lifted(
             truth.covariance_mm2,
         )  # fmt: skip
     return lifted, figures
+
+
+def _spans(truth: CameraTruth) -> list[tuple[int, int]]:
+    """Return the unbroken ranges of a truth's rows."""
+    breaks = np.flatnonzero(np.diff(truth.rows) != 1) + 1
+    return [(int(part[0]), int(part[-1]) + 1) for part in np.split(truth.rows, breaks)]
+
+
+def _seen(scene: DetectedScene, spans: list[tuple[int, int]]) -> Observations:
+    return Observations.joined(
+        [read_observations(scene.store, *span, heatmaps=False) for span in spans]
+    )
+
+
+def _lasting(scene: DetectedScene, found: Triangulated) -> dict[str, float]:
+    """Return how long the detector's errors last: what stays through a film, and of the rest
+    the autocorrelation after some times; means over cameras and joints."""
+    constant: list[float] = []
+    kept: dict[float, list[float]] = {time_s: [] for time_s in LASTING_S}
+    step_s = float(np.median(np.diff(scene.detected.time_s)))
+    for camera, seen in zip(scene.detected.cameras, scene.detected.keypoints_px, strict=True):
+        error = seen - camera.project(found.points_mm)
+        for joint in range(error.shape[1]):
+            own = error[:, joint][np.isfinite(error[:, joint]).all(axis=-1)]
+            if len(own) * step_s < 3 * max(LASTING_S):
+                continue
+            rest = own - own.mean(axis=0)
+            constant.append(1 - float((rest**2).sum() / (own**2).sum()))
+            for time_s, shares in kept.items():
+                lag = max(round(time_s / step_s), 1)
+                shares.append(float((rest[lag:] * rest[:-lag]).mean() / (rest**2).mean()))
+    if not constant:
+        return {}
+    after = {f"kept_after_{1000 * t:.0f}_ms": float(np.mean(k)) for t, k in kept.items()}
+    return {"constant_share": float(np.mean(constant)), **after}
 
 
 def _told(error: TruthError, found: Triangulated, truth_jitter: float) -> dict[str, Any]:
@@ -241,7 +276,7 @@ def _section(figures: Mapping[str, Any]) -> list[str]:
         "## Real people",
         "",
         "```",
-        "python benchmarks/real_people.py films=FOLDER run=RUN_DIR",
+        f"python benchmarks/real_people.py films=FOLDER {figures['asked']}",
         "```",
         "",
         f"{len(cameras)} cameras x {figures['frames']} frames, detector {figures['detector']}. The "

@@ -59,8 +59,8 @@ class DetectedPoseErrors:
 
 
 # Chosen on four calibrated films of one person (benchmarks/real_people.py) among 50, 80, 120 and
-# 200 mm: P-MPJPE 62.8, 60.2, 58.9 and 59.2, MPJPE 85.8, 84.2, 84.2 and 86.6. With joints that
-# uncertain, it is the body's size and lean that a detected pose tells most of.
+# 200 mm; its table has what the run answers with and without. With joints that uncertain, it is
+# the body's size and lean that a detected pose tells most of.
 BLAZEPOSE = DetectedPoseErrors()
 
 

@@ -177,13 +177,14 @@ def test_world_landmarks_are_turned_back_and_rooted(tmp_path: Path) -> None:
     # the quick look turns the close one by a quarter: the head is to the right
     landmark_network(tmp_path / "pose_landmark_full.tflite", top=(0.9, 0.5))
     detector = BlazePoseDetector(BlazePoseSettings(weights=str(tmp_path)))
-    pose = detector.world_landmarks_mm(
-        _picture((100, 120), (150, 200)), np.array([[0.0, 0.0, 2.0, 2.0]])
-    )
+    picture = _picture((100, 120), (150, 200))
+    _, _, pose = detector.detect_with_pose(picture, np.array([[0.0, 0.0, 2.0, 2.0]]))
     assert pose.shape == (1, 17, 3)
-    np.testing.assert_allclose(pose[0, 0], 0, atol=1e-9)
+    np.testing.assert_allclose(pose[0, 0], 0, atol=1e-4)
     np.testing.assert_allclose(pose[0, JOINT_NAMES.index("RWrist")], [400, 100, 200], atol=1e-2)
     np.testing.assert_allclose(pose[0, JOINT_NAMES.index("LHip")], [0, 100, 0], atol=1e-2)
+    with pytest.raises(ValueError, match="must be square"):
+        detector.detect_with_pose(picture, np.array([[0.0, 0.0, 2.0, 1.0]]))
 
 
 def test_a_finder_boxes_each_person_once(tmp_path: Path) -> None:
@@ -267,7 +268,7 @@ def test_the_real_networks_find_the_real_person() -> None:
     detector = BlazePoseDetector(BlazePoseSettings(size="full", weights=REAL))
     windows = windows_around(boxes[:1, :4], detector.input_size)
     pixels = cut_windows(frame, windows, detector.input_size)
-    pose = detector.world_landmarks_mm(pixels, windows)[0]
+    pose = detector.detect_with_pose(pixels, windows)[2][0]
     spine = pose[JOINT_NAMES.index("Thorax")] - pose[0]
     assert 300 < np.linalg.norm(spine) < 700
     assert spine[1] < 0  # up

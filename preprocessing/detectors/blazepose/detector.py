@@ -42,9 +42,6 @@ from diffpose.preprocessing.keypoints.joint_layouts import to_h36m
 
 # Rows and columns of a window: a person in it is as large as in the networks' own regions.
 CROP_SIZE = (320, 240)
-# Where in its cell a heatmap's value stands: value i at i / 64 of the region. Against the networks'
-# own landmarks on real films the median departure is 0.00 cells across and 0.2 down.
-_CELL_OFFSET = 0.0
 # sigmoid(logit) to this power is taken for the density: the heatmaps are trained as scores, wider
 # than the detector's errors.
 _POWER = 2.0
@@ -140,25 +137,9 @@ class BlazePoseDetector:
     def detect_with_pose(
         self, pixels: NDArray[np.uint8], windows: NDArray[np.floating]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """Find the joints of B people, in the picture and in space; see PoseHeatmapDetector."""
-        looks = [self.looker.look(picture) for picture in pixels]
-        poses_mm = self._poses_mm(looks).astype(np.float32)
-        poses_mm[[look.landmarks.score < LEAST_SCORE for look in looks]] = np.nan
-        return (*self._heatmaps(looks, windows), poses_mm)
+        """Find the joints of B people, in the picture and in space; see PoseHeatmapDetector.
 
-    def world_landmarks_mm(
-        self, pixels: NDArray[np.uint8], windows: NDArray[np.floating]
-    ) -> NDArray[np.float64]:
-        """Return BlazePose's own 3D poses of B people, to compare with.
-
-        Args:
-            pixels: (B, 320, 240, 3), RGB.
-            windows: (B, 4); their pixels must be square.
-
-        Returns:
-            (B, 17, 3): H36M-17 order, mm, relative to the root; x right and y down in the
-            picture, z away from the camera. Its networks see no camera: the axes are those of a
-            camera that looks straight at the person.
+        Its networks see no camera: the axes are those of one that looks straight at the person.
 
         Raises:
             ValueError: the windows' pixels are not square.
@@ -166,7 +147,10 @@ class BlazePoseDetector:
         size = np.asarray(windows, dtype=np.float64)[:, 2:]
         if len(size) and not np.allclose(size[:, 0], size[:, 1], rtol=1e-3):
             raise ValueError(f"the windows' pixels must be square, got {size.tolist()}")
-        return self._poses_mm([self.looker.look(picture) for picture in pixels])
+        looks = [self.looker.look(picture) for picture in pixels]
+        poses_mm = self._poses_mm(looks).astype(np.float32)
+        poses_mm[[look.landmarks.score < LEAST_SCORE for look in looks]] = np.nan
+        return (*self._heatmaps(looks, windows), poses_mm)
 
     def _poses_mm(self, looks: Sequence[Look]) -> NDArray[np.float64]:
         matrix = to_h36m("blazepose_33")
@@ -186,7 +170,7 @@ class BlazePoseDetector:
         """Return (K, 64, 48) densities over the window, of the landmarks that ours need."""
         logits = look.landmarks.logits[:, :, self.needed].astype(np.float32)
         peaks = np.power(1.0 / (1.0 + np.exp(-np.clip(logits, -60.0, 60.0))), np.float32(_POWER))
-        maps = onto_window(peaks.astype(np.float32), look.region, *CROP_SIZE, _CELL_OFFSET)
+        maps = onto_window(peaks.astype(np.float32), look.region, *CROP_SIZE)
         total = maps.sum(axis=(1, 2), keepdims=True)
         n_cells = maps.shape[1] * maps.shape[2]
         # a joint beyond the window's rim leaves next to nothing in it
