@@ -127,12 +127,10 @@ def _measured(settings: RealPeopleSettings, scene: DetectedScene) -> dict[str, A
     names = [view.camera.name for view in scene.views]
     truth_jitter = limb_jitter(found.points_mm)
     methods: dict[str, list[dict[str, float]]] = {}
-    says_pose = scene.settings.detector.gives_pose
-    if says_pose:
-        methods[OWN] = [
-            error_figures(_seen(scene, _spans(truth)).detected_mm, truth.pose_mm)
-            for truth in truths
-        ]
+    own = [_seen(scene, _spans(truth)).detected_mm for truth in truths]
+    for pose, truth in zip(own, truths, strict=True):
+        if pose is not None:
+            methods.setdefault(OWN, []).append(error_figures(pose, truth.pose_mm))
     runs = _runs(settings)
     for name, run in runs.items():
         for refine in settings.refine:
@@ -140,7 +138,7 @@ def _measured(settings: RealPeopleSettings, scene: DetectedScene) -> dict[str, A
             for truth in truths:
                 lifted, figures = _lifted(scene, run, refine, truth, settings.seed)
                 methods.setdefault(title, []).append(figures)
-                if says_pose:
+                if OWN in methods:
                     _, alone = _lifted(scene, run, refine, truth, settings.seed, told=False)
                     methods.setdefault(f"{title}, not told that", []).append(alone)
                 if name == next(iter(runs)) and refine == settings.refine[0]:

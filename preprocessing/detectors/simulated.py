@@ -28,7 +28,7 @@ _TRUNK = ("Hip", "RHip", "LHip", "Spine", "Thorax")
 _SWAPPING_LIMBS = (("RKnee", "RFoot"), ("RElbow", "RWrist"))
 
 
-# Errors of real detectors. benchmarks/real_people.py measures BlazePose's (heavy) on four calibrated
+# Errors of real detectors. benchmarks/real_people.py measures BlazePose's (heavy) on calibrated
 # films of one person: 9 to 17 px per axis; of the variance 70 % stays through the film, of the rest
 # 0.77 is left after 17 ms, 0.40 after 0.1 s, 0.16 after 0.2 s. The preset has a little less that
 # stays: a part of that is the triangulation's own.
