@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import torch
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Field, Tag, field_validator, model_validator
 
 from diffpose.model.mixture_fitting.fit import Engine, resolved
 from diffpose.model.mixtures.gaussian_mixture import MixtureSpec
-from diffpose.platform.base.config import Settings
+from diffpose.platform.base.config import Settings, by_kind, kind_of
 from diffpose.platform.base.storage import absolute
 from diffpose.preprocessing.datasets.human36m import Human36mSource
 from diffpose.preprocessing.datasets.mpi_inf_3dhp import MpiInf3dhpSource
@@ -38,19 +38,14 @@ CONTENT_FIELDS = (
 )
 
 
-def _source_kind(value: Any) -> str:
-    if isinstance(value, dict):
-        return str(value.get("kind", "mocap"))
-    return str(getattr(value, "kind", "mocap"))
-
-
+_DEFAULT_SOURCE = "mocap"
 SourceSettings: TypeAlias = Annotated[
     Annotated[MocapSource, Tag("mocap")]
     | Annotated[VideoSource, Tag("videos")]
     | Annotated[Human36mSource, Tag("human36m")]
     | Annotated[MpiInf3dhpSource, Tag("mpi_inf_3dhp")]
     | Annotated[KeypointSource, Tag("keypoints")],
-    Discriminator(_source_kind),
+    by_kind(_DEFAULT_SOURCE),
 ]
 SOURCE_KINDS: dict[str, type[SourceKind]] = {
     str(kind.model_fields["kind"].default): kind
@@ -130,7 +125,7 @@ class PreprocessSettings(Settings):
         """Without a word on the detector each source gets its own default."""
         if not isinstance(values, dict) or "source" not in values:
             return values
-        source = SOURCE_KINDS.get(_source_kind(values["source"]))
+        source = SOURCE_KINDS.get(kind_of(values["source"], _DEFAULT_SOURCE))
         detector = values.get("detector", {})
         if source is None or not isinstance(detector, dict):
             return values

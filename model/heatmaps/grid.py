@@ -36,6 +36,14 @@ def crop_around(points_px: NDArray[np.floating]) -> NDArray[np.float32]:
     return np.concatenate([corner, cell[:, None], cell[:, None]], axis=1).astype(np.float32)
 
 
+def crop_middles(crops: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the middles (R, 2), px, of crops (R, 4)."""
+    corner_and_cell = np.asarray(crops, dtype=np.float64)
+    half = corner_and_cell[:, 2:] * np.array([WIDTH, HEIGHT]) / 2
+    middles: NDArray[np.float64] = corner_and_cell[:, :2] + half
+    return middles
+
+
 def rasterise(
     centres_px: NDArray[np.floating],
     sigmas_px: NDArray[np.floating],

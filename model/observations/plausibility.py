@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffpose.model.geometry.skeleton import bone_lengths
-from diffpose.model.heatmaps.grid import CROP_PADDING, HEIGHT
+from diffpose.model.heatmaps.grid import CROP_PADDING, HEIGHT, crop_middles
 
 # Frames further apart say nothing: a body moves that much.
 _NEAR_S = 0.15
@@ -80,8 +80,7 @@ def plausibility(
     typical = np.median(lengths, axis=0) if len(lengths) else np.zeros(lengths.shape[1])
     long_enough = typical > _SHORTEST
     changes = np.abs(np.diff(lengths, axis=0))[near][:, long_enough]
-    middle = boxes[:, :2] + boxes[:, 2:] * [24, 32]
-    moved = np.linalg.norm(np.diff(middle, axis=0), axis=-1)[near] / height[1:][near]
+    moved = np.linalg.norm(np.diff(crop_middles(boxes), axis=0), axis=-1)[near] / height[1:][near]
     return Plausibility(
         confidence=float(np.median(confidence)) if np.size(confidence) else float("nan"),
         bones=float((changes > CHANGE * typical[long_enough]).mean())

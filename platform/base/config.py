@@ -15,13 +15,25 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Discriminator, ValidationError
 
 from diffpose.platform.base.errors import ConfigError
 
 
 class Settings(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=True):
     """Base of all settings: immutable, unknown keys rejected."""
+
+
+def kind_of(value: Any, default: str) -> str:
+    """Return the ``kind`` of settings that have one of several, as values or made."""
+    if isinstance(value, dict):
+        return str(value.get("kind", default))
+    return str(getattr(value, "kind", default))
+
+
+def by_kind(default: str) -> Discriminator:
+    """Return what chooses among settings tagged with their kinds; without a word the default."""
+    return Discriminator(lambda value: kind_of(value, default))
 
 
 S = TypeVar("S", bound=BaseModel)

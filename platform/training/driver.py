@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import yaml
-from pydantic import ValidationError
 
 from diffpose.model.heatmaps import grid as hm
 from diffpose.platform.base.config import differences, to_yaml
@@ -146,9 +145,6 @@ def check_settings(settings: TrainSettings, stage: str) -> None:
     uri = join(settings.run, f"{stage}.yaml")
     if exists(uri):
         saved = yaml.safe_load(read_bytes(uri))
-        with contextlib.suppress(ValidationError):  # of a version with other settings
-            # what later versions can be told has its default in the file of an earlier one
-            saved = TrainSettings.model_validate(saved).model_dump(mode="json")
         changed = differences(settings, saved, _STAGE_FIELDS[stage])
         if changed:
             raise RunError(

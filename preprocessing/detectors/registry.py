@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Discriminator, Tag
+from pydantic import Tag
 
 from diffpose.model.geometry.skeleton import N_JOINTS
+from diffpose.platform.base.config import by_kind
 from diffpose.platform.base.errors import SourceError
 from diffpose.platform.base.storage import read_json
 from diffpose.preprocessing.detectors.blazepose.detector import BlazePoseSettings
@@ -33,13 +34,6 @@ from diffpose.preprocessing.keypoints.recorded import RecordedSettings
 from diffpose.preprocessing.records.kinds import DetectorKind
 from diffpose.preprocessing.videos.settings import PeopleSettings
 
-
-def _kind(value: Any) -> str:
-    if isinstance(value, dict):
-        return str(value.get("kind", "simulated"))
-    return str(getattr(value, "kind", "simulated"))
-
-
 DetectorSettings: TypeAlias = Annotated[
     Annotated[SimulatedDetectorSettings, Tag("simulated")]
     | Annotated[BundledSettings, Tag("bundled")]
@@ -48,7 +42,7 @@ DetectorSettings: TypeAlias = Annotated[
     | Annotated[OnnxPoseSettings, Tag("onnx")]
     | Annotated[RecordedSettings, Tag("recorded")]
     | Annotated[DatasetKeypointSettings, Tag("dataset")],
-    Discriminator(_kind),
+    by_kind("simulated"),
 ]
 
 

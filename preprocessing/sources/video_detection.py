@@ -178,8 +178,7 @@ def in_camera_axes(found: Heatmaps, camera: NDArray[np.floating]) -> NDArray[np.
     It looked straight at the crop's middle, the camera looks along its own axis.
     """
     assert found.poses_mm is not None
-    middle = found.crops[:, :2] + found.crops[:, 2:] * np.array([hm.WIDTH, hm.HEIGHT]) / 2
-    rays = torch.from_numpy(np.asarray((middle - camera[:, 2:]) / camera[:, :2], np.float64))
+    rays = torch.from_numpy((hm.crop_middles(found.crops) - camera[:, 2:]) / camera[:, :2])
     rotation = turn_onto(directions(rays)).numpy()
     turned = np.einsum("rij,rkj->rki", rotation, found.poses_mm)
     return np.asarray(turned, dtype=np.float32)

@@ -4,31 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from camera_ring import ring
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffpose.model.geometry.camera import look_at
 from diffpose.model.geometry.skeleton import MIRROR
 from diffpose.model.metrics.truth_error import truth_error
 from diffpose.model.multiview.calibrated_camera import CalibratedCamera
 from diffpose.model.multiview.triangulation import projected_covariance_px2, triangulate
 
-LENS = (-0.05, 0.14, 0.0006, 0.0007, 0.0)
 N_FRAMES = 40
-
-
-def ring(count: int = 4) -> list[CalibratedCamera]:
-    cameras = []
-    for i in range(count):
-        angle = 2 * np.pi * i / count + 0.3
-        place = np.array([4 * np.cos(angle), 4 * np.sin(angle), 1.4 + 0.3 * i])
-        turned = look_at(place, np.array([0.0, 0.0, 1.0]))
-        cameras.append(
-            CalibratedCamera(
-                f"cam{i}", 1088, 1920, (1681.0, 1680.0, 533.0, 948.0), LENS, turned, 1000 * place
-            )
-        )
-    return cameras
 
 
 def motion(rng: np.random.Generator, n_frames: int = N_FRAMES) -> np.ndarray:

@@ -7,33 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from camera_ring import LENS, ring
 
 from diffpose.jobs import calibrate
-from diffpose.model.geometry.camera import look_at
 from diffpose.model.geometry.skeleton import JOINT_NAMES
-from diffpose.model.multiview.calibrated_camera import CalibratedCamera
 from diffpose.platform.base.errors import SourceError
 from diffpose.preprocessing.keypoints.joint_widths import KEY, SIGMAS, joint_widths
 from diffpose.preprocessing.keypoints.recorded import RecordedSettings, recorded_heatmaps
 from diffpose.preprocessing.multiview.recorded_views import RecordedViews, fitted_widths
 
 N = 120
-LENS = (-0.05, 0.14, 0.0006, 0.0007, 0.0)
 TRUE = np.linspace(0.01, 0.03, 17)
-
-
-def ring(count: int = 4) -> list[CalibratedCamera]:
-    cameras = []
-    for i in range(count):
-        angle = 2 * np.pi * i / count + 0.3
-        place = np.array([4 * np.cos(angle), 4 * np.sin(angle), 1.4 + 0.3 * i])
-        turned = look_at(place, np.array([0.0, 0.0, 1.0]))
-        cameras.append(
-            CalibratedCamera(
-                f"cam{i}", 1088, 1920, (1681.0, 1680.0, 533.0, 948.0), LENS, turned, 1000 * place
-            )
-        )
-    return cameras
 
 
 def seen(count: int = 4, noise: np.ndarray = TRUE) -> RecordedViews:

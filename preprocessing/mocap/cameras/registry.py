@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
-from pydantic import Discriminator, Tag
+from pydantic import Tag
 
+from diffpose.platform.base.config import by_kind
 from diffpose.preprocessing.mocap.cameras.ring import RingCameras
 from diffpose.preprocessing.mocap.cameras.wild import WildCameras
 
-
-def _kind(value: Any) -> str:
-    if isinstance(value, dict):
-        return str(value.get("kind", "ring"))
-    return str(getattr(value, "kind", "ring"))
-
-
 CameraSettings: TypeAlias = Annotated[
     Annotated[RingCameras, Tag("ring")] | Annotated[WildCameras, Tag("wild")],
-    Discriminator(_kind),
+    by_kind("ring"),
 ]
