@@ -107,12 +107,12 @@ def demo(settings: DemoSettings) -> int:
             _ask(url, PoseStore.open(store))
     if settings.film is not None:
         _say("and a real film: detector and run for real people")
-        _lift_film(settings.film, join(folder, "film"))
+        lift_film(settings.film, join(folder, "film"))
     print(f"\ndone in {time.monotonic() - start:.0f} s; report: {run}/evaluation/report.html")
     return 0
 
 
-def _lift_film(film: str, out: str) -> None:
+def lift_film(film: str, out: str) -> None:
     """Fetch the real detector if it is not there and can be fetched, and lift the film."""
     if first_installed(VideoSource.default_detectors) != "blazepose":
         try:

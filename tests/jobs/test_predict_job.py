@@ -11,7 +11,9 @@ import pytest
 from pose_models import heatmap_model, vitpose_model
 from tflite_models import blazepose_folder
 
-from diffpose.jobs import predict
+from diffpose.jobs import demo, predict
+from diffpose.platform.store.observations import read_observations
+from diffpose.platform.store.pose_store import PoseStore
 
 pytestmark = pytest.mark.cluster
 REAL_VIDEO = Path(__file__).resolve().parents[3] / "shared" / "video" / "one_person.mp4"
@@ -50,6 +52,24 @@ def test_predict_writes_poses_of_every_person(
     poses = [np.array(a["poses_mm"]) for a in (answer, json.loads(text.read_text()))]
     shins = [np.linalg.norm(p[:, [3, 6]] - p[:, [2, 5]], axis=-1) for p in poses]
     assert shins[1].std() < shins[0].std()
+
+
+def test_the_demo_lifts_a_film_by_the_shipped_run_without_any_network(
+    ray_local: None,
+    film_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))  # where nothing lies
+    out = tmp_path / "out"
+    demo.lift_film(str(sorted(film_folder.glob("*.mp4"))[0]), str(out))
+    assert "the bundled detector looks" in capfd.readouterr().out
+    (text,) = out.glob("*.json")
+    answer = json.loads(text.read_text())
+    assert answer["model"] == "shipped://windows"
+    assert np.isfinite(answer["poses_mm"]).all()
 
 
 @pytest.mark.parametrize("kind", ["bundled", "blazepose", "vitpose", "onnx", "recorded"])
@@ -91,6 +111,14 @@ def test_every_detector_goes_all_the_way(
         assert np.isfinite(answer["poses_mm"]).all()
         assert np.isfinite(answer["std_mm"]).all()
         assert answer["video"] == video.name
+        store = PoseStore.open(str(out / "store"))
+        pose_mm = read_observations(store, 0, store.clips()[0].n_rows).detected_mm
+        if kind == "blazepose":  # what it says of space itself is kept, for the refinement
+            assert pose_mm is not None
+            assert np.isfinite(pose_mm).all()
+            assert (pose_mm[:, 0] == 0).all()
+        else:
+            assert pose_mm is None
         if kind == "bundled":  # it knows rendered people alone, and says so
             assert answer["calibrated"] == (video != REAL_VIDEO)
             told = "do not hold together" in capfd.readouterr().err
