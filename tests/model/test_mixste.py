@@ -118,9 +118,10 @@ def test_the_time_step_that_is_told_changes_the_answer(told: Mixste) -> None:
     assert (slower - usual).abs().max() > 0.1
     # of several sequences each is told its own
     both = told.poses_mm(torch.cat([rays, rays]), [6, 6], np.array([0.25, 0.1]))[1]
-    torch.testing.assert_close(both, torch.cat([slower, usual]))
+    # a batch's sums may go in another order on another processor: to a hundredth of a millimetre
+    torch.testing.assert_close(both, torch.cat([slower, usual]), atol=0.01, rtol=0)
     direct = told(rays[None], torch.tensor([0.25]))[1]
-    torch.testing.assert_close(direct[0] / 0.0035, slower)
+    torch.testing.assert_close(direct[0] / 0.0035, slower, atol=0.01, rtol=0)
 
 
 def test_what_is_told_is_trained(told: Mixste) -> None:
