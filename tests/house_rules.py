@@ -25,6 +25,7 @@ ROOMS = (
     "model/uncertainty",
     "model/metrics",
     "model/detector",
+    "model/motion",
     "model/mixtures",
     "model/diffusion",
     "model/networks",
@@ -37,6 +38,7 @@ ROOMS = (
     "platform/execution",
     "platform/store",
     "platform/runs",
+    "platform/answers",
     # recordings -> pose store
     "preprocessing/records",
     "preprocessing/videos",

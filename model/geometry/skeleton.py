@@ -29,6 +29,7 @@ JOINT_NAMES: tuple[str, ...] = (
     "RWrist",
 )
 N_JOINTS = len(JOINT_NAMES)
+JOINT_LAYOUT = "human36m_17"  # of every array with a joint axis, whatever its source had
 ROOT = 0
 PARENTS: tuple[int, ...] = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15)
 EDGES: tuple[tuple[int, int], ...] = tuple(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import io
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffpose.model.geometry.skeleton import EDGES, JOINT_NAMES
 from diffpose.model.lifting.facts import scale_to_height
 from diffpose.model.lifting.interface import Lifter
 from diffpose.model.lifting.lifter import row_seeds
@@ -22,7 +21,9 @@ from diffpose.model.lifting.long_sequence import lift_in_parts
 from diffpose.model.lifting.sampling import SamplingSettings
 from diffpose.model.observations.initial_distribution import Observations
 from diffpose.model.observations.plausibility import plausibility
-from diffpose.platform.base.storage import join, write_bytes, write_json
+from diffpose.platform.answers.answer import Answer
+from diffpose.platform.answers.files import claimed_std_mm, write_answer
+from diffpose.platform.answers.quality import quality
 from diffpose.platform.execution.ray_stages import Stage
 from diffpose.platform.prediction.unseen import covering_unseen, spread_mm
 from diffpose.platform.runs.load import load_to_sample
@@ -33,7 +34,7 @@ from diffpose.platform.runs.uncertainty_file import (
 )
 from diffpose.platform.store.clips import Clip
 from diffpose.platform.store.observations import read_observations
-from diffpose.platform.store.pose_store import JOINT_LAYOUT, PoseStore
+from diffpose.platform.store.pose_store import PoseStore
 
 # Name in the answer's file -> field of the store.
 _STORED = {
@@ -51,10 +52,18 @@ LEAST_SEEN = 0.05
 
 @dataclass(frozen=True)
 class Person:
-    """One person of one video: clips that follow each other."""
+    """One person of one video: clips that follow each other.
+
+    Attributes:
+        source: name of the video.
+        track: which track of it; numbers are left out where tracks were too short to be kept.
+        number: 0, 1, ... among the people of the video.
+        clips: in order.
+    """
 
     source: str
     track: int
+    number: int
     clips: tuple[Clip, ...]
 
     def file(self, *, whole_name: bool) -> str:
@@ -64,7 +73,7 @@ class Person:
             whole_name: keep the video's suffix in it.
         """
         stem = self.source if whole_name else self.source.rpartition(".")[0] or self.source
-        return f"{stem.replace('/', '__')}_person_{self.track}"
+        return f"{stem.replace('/', '__')}_person_{self.number}"
 
 
 @dataclass(frozen=True)
@@ -101,10 +110,12 @@ def people_of(clips: Sequence[Clip]) -> list[Person]:
     groups: dict[tuple[str, str, int], list[Clip]] = {}
     for clip in sorted(clips, key=lambda c: c.first_frame):
         groups.setdefault((clip.source, clip.camera, clip.track), []).append(clip)
-    return [
-        Person(source, track, tuple(group))
-        for (source, _, track), group in sorted(groups.items(), key=lambda item: item[0])
-    ]
+    people: list[Person] = []
+    met: Counter[str] = Counter()
+    for (source, _, track), group in sorted(groups.items(), key=lambda item: item[0]):
+        people.append(Person(source, track, met[source], tuple(group)))
+        met[source] += 1
+    return people
 
 
 def file_names(people: Sequence[Person]) -> list[str]:
@@ -180,24 +191,22 @@ def make_predict_fn(
         hypotheses = covering_unseen(lifted.hypotheses_mm, arrays["seen"])
         arrays |= {
             "poses_mm": lifted.pose_mm,
-            "std_mm": spread_mm(hypotheses).astype(np.float32),
+            "spread_mm": spread_mm(hypotheses).astype(np.float32),
             "root_mm": lifted.root_mm,
             "hypotheses_mm": hypotheses,
         }
-        uncertainty = predict_uncertainty(arrays["hypotheses_mm"], sampling, recalibration)
+        uncertainty = predict_uncertainty(hypotheses, sampling, recalibration)
         if uncertainty.covariance_mm2 is not None:
             arrays["covariance_mm2"] = uncertainty.covariance_mm2.astype(np.float32)
         if height_m is not None:
             arrays |= scaled(arrays, scale_to_height(lifted.pose_mm, height_m))
-        doubt = ""
-        if when_in_doubt is not None:
-            crops = np.concatenate([store.read("heatmap_crop", *r) for r in rows])
-            doubt = _doubt(arrays, crops, when_in_doubt)
-        if doubt:  # what was fitted to observations that hold together says nothing here
-            note = ". ".join([doubt, *([uncertainty.note] if uncertainty.note else [])])
-            uncertainty = dataclasses.replace(uncertainty, calibrated=False, note=note)
-        write_person(out, asked, arrays, uncertainty, run)
-        return Written(asked.file, len(arrays["poses_mm"]), doubt)
+        arrays["std_mm"] = claimed_std_mm(arrays.get("covariance_mm2"), arrays["spread_mm"])
+        arrays["frame"] = np.concatenate([c.first_frame + np.arange(c.n_rows) for c in clips])
+        crops = np.concatenate([store.read("heatmap_crop", *r) for r in rows])
+        answer = _answer(asked.person, arrays, crops, uncertainty, run, when_in_doubt)
+        about = {"track": asked.person.track, "question": asked.question}
+        write_answer(out, asked.file, answer, about)
+        return Written(asked.file, len(answer), str(answer.quality["warning"]))
 
     return predict
 
@@ -207,7 +216,7 @@ def scaled(arrays: dict[str, NDArray[Any]], factor: float) -> dict[str, NDArray[
 
     Along the rays: nothing moves in the picture.
     """
-    powers = dict.fromkeys(("poses_mm", "std_mm", "root_mm", "hypotheses_mm"), 1)
+    powers = dict.fromkeys(("poses_mm", "spread_mm", "root_mm", "hypotheses_mm"), 1)
     powers["covariance_mm2"] = 2
     return {
         name: (arrays[name] * factor**power).astype(np.float32)
@@ -216,63 +225,39 @@ def scaled(arrays: dict[str, NDArray[Any]], factor: float) -> dict[str, NDArray[
     }
 
 
-def write_person(
-    out: str,
-    asked: LiftPerson,
+def _answer(
+    person: Person,
     arrays: dict[str, NDArray[Any]],
+    crops: NDArray[Any],
     uncertainty: Predicted,
     run: str,
-) -> None:
-    """Write FILE.npz with everything and FILE.json with the poses.
-
-    ``confidence`` is the share of a joint's heatmap around its peak, ``seen`` whether that is
-    enough for a detection. Covariances are in the npz alone: as text they would be most of the
-    file. The question stands in the JSON, so that a rerun that asks something else is told from one
-    that goes on.
-    """
-    person, file = asked.person, asked.file
-    buffer = io.BytesIO()
-    layout = np.array(JOINT_LAYOUT)
-    np.savez_compressed(buffer, allow_pickle=False, joint_layout=layout, **arrays)
-    write_bytes(join(out, f"{file}.npz"), buffer.getvalue())
-    first = person.clips[0]
-    # 0.1 mm and 0.1 px are far below what any of this can know
-    rounded = {
-        name: np.round(arrays[name].astype(np.float64), 4 if name == "timestamp_s" else 1).tolist()
-        for name in ("timestamp_s", "poses_mm", "std_mm", "root_mm", "keypoints_px")
-    }
-    rounded["confidence"] = np.round(arrays["confidence"].astype(np.float64), 3).tolist()
-    write_json(
-        join(out, f"{file}.json"),
-        {
-            "video": person.source,
-            "person": person.track,
-            "width": first.width,
-            "height": first.height,
-            "fps": first.fps,
-            "joint_layout": JOINT_LAYOUT,
-            "joints": list(JOINT_NAMES),
-            "edges": [list(edge) for edge in EDGES],
-            "unit": "mm",
-            "frame": "camera: x right, y down, z forward; poses relative to joint 0",
-            "n_hypotheses": int(arrays["hypotheses_mm"].shape[1]),
-            "model": run,
-            "question": asked.question,
-            **uncertainty.claims(),
-            # what was not seen is a guess, between what was seen before and after
-            "seen": (arrays["confidence"] >= LEAST_SEEN).tolist(),
-            **rounded,
-        },
-    )
-
-
-def _doubt(arrays: dict[str, NDArray[Any]], crops: NDArray[np.floating], when_in_doubt: str) -> str:
+    when_in_doubt: str | None,
+) -> Answer:
+    """Put an answer together; one whose observations do not hold together claims nothing."""
     figures = plausibility(
         arrays["keypoints_px"], arrays["confidence"], crops, arrays["timestamp_s"]
     )
-    found = figures.doubts()
-    return (
-        f"the detections do not hold together: {'; '.join(found)}. {when_in_doubt}" if found else ""
+    warning = ""
+    if when_in_doubt is not None and (found := figures.doubts()):
+        warning = f"the detections do not hold together: {'; '.join(found)}. {when_in_doubt}"
+        # what was fitted to observations that hold together says nothing here
+        note = ". ".join([warning, *([uncertainty.note] if uncertainty.note else [])])
+        uncertainty = dataclasses.replace(uncertainty, calibrated=False, note=note)
+    first = person.clips[0]
+    fields: dict[str, Any] = dict(arrays)
+    radii = uncertainty.claims()["ellipsoid_radius"]
+    return Answer(
+        **fields,
+        fps=first.fps,
+        width=first.width,
+        height=first.height,
+        source=person.source,
+        person=person.number,
+        calibrated=uncertainty.calibrated,
+        note=uncertainty.note,
+        model=run,
+        ellipsoid_radius=radii,
+        quality=quality(arrays["poses_mm"], arrays["confidence"], arrays["seen"], figures, warning),
     )
 
 

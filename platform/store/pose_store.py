@@ -20,7 +20,7 @@ from zarr.core.sync import sync
 from zarr.errors import ContainsArrayError
 
 import diffpose
-from diffpose.model.geometry.skeleton import EDGES, JOINT_NAMES, N_JOINTS
+from diffpose.model.geometry.skeleton import EDGES, JOINT_LAYOUT, JOINT_NAMES, N_JOINTS
 from diffpose.platform.base.errors import StoreError
 from diffpose.platform.base.storage import absolute, is_local, join
 from diffpose.platform.store.clips import Clip, read_clips
@@ -29,7 +29,6 @@ from diffpose.platform.store.groups import ContextAttributes, MixtureAttributes
 from diffpose.platform.store.mapped_array import MappedArray
 
 SCHEMA_VERSION = 1
-JOINT_LAYOUT = "human36m_17"  # of every array with a joint axis, whatever its source had
 _closing: set[int] = set()  # file systems that are closed at exit
 FRAMES_OF_REFERENCE = {
     "image": "pixels, origin at the top-left corner, x right, y down",
