@@ -19,6 +19,7 @@ ROOMS = (
     # the method: pure torch and numpy
     "model/compiled",
     "model/geometry",
+    "model/motion",
     "model/multiview",
     "model/heatmaps",
     "model/observations",
@@ -37,6 +38,7 @@ ROOMS = (
     "platform/execution",
     "platform/store",
     "platform/runs",
+    "platform/answers",
     # recordings -> pose store
     "preprocessing/records",
     "preprocessing/videos",
@@ -66,6 +68,7 @@ ROOMS = (
     "platform/training",
     "platform/detector_training",
     "platform/evaluation",
+    "platform/viewer",
     "platform/prediction",
     "platform/serving",
     "platform/ablation",

@@ -107,13 +107,14 @@ def cholesky_factors(covariances_mm2: NDArray[np.floating]) -> Array:
     # R of a QR decomposition of the square root is L^T, also where an eigenvalue is nothing
     root = np.sqrt(np.clip(values, 0.0, None))[..., None] * np.swapaxes(vectors, -1, -2)
     upper = np.linalg.qr(root, mode="r")
-    lower = np.swapaxes(upper * np.where(np.diagonal(upper, axis1=-2, axis2=-1) < 0, -1, 1)[..., None], -1, -2)  # noqa: E501
+    signs = np.where(np.diagonal(upper, axis1=-2, axis2=-1) < 0, -1.0, 1.0)
+    lower = np.swapaxes(upper * signs[..., None], -1, -2)
     lower = np.where(finite, lower, np.nan)
     rows, columns = np.tril_indices(3)
     return np.asarray(lower[..., rows, columns])
 
 
-def ellipses(covariances_px2: Array, radius: float) -> tuple[Array, Array]:
+def half_axes(covariances_px2: Array, radius: float) -> tuple[Array, Array]:
     """Return the half axes (J, 2), longest first, and the angle (J,) of the longest, radians.
 
     Args:
