@@ -43,7 +43,7 @@ class Chart {
     const right = width - 12, tall = (height - FOOT - 6) / this.rows.length;
     const x = (t) => GUTTER + (t - this.span[0]) / (this.span[1] - this.span[0]) * (right - GUTTER);
     this.drawTimes(c, x, height);
-    this.rows.forEach((row, i) => this.drawRow(c, row, x, 6 + i * tall, tall - 8, right, at));
+    this.rows.forEach((row, i) => this.drawRow(c, row, x, 20 + i * tall, tall - 22, right, at));
     c.strokeStyle = colours.ink;
     c.globalAlpha = 0.55;
     c.lineWidth = 1;
@@ -108,13 +108,8 @@ class Chart {
     }
     c.font = "600 11px system-ui, sans-serif";
     c.textAlign = "left";
-    const wide = c.measureText(text).width;
-    c.globalAlpha = 0.85;
-    c.fillStyle = colours.card;
-    c.fillRect(GUTTER + 4, top + 3, wide + 8, 15);
-    c.globalAlpha = 1;
     c.fillStyle = row.colour;
-    c.fillText(text, GUTTER + 8, top + 14);
+    c.fillText(text, GUTTER, top - 5);
     c.font = "11px system-ui, sans-serif";
   }
 

@@ -66,7 +66,9 @@ class Patch:
         """Draw a line with round ends; nothing where an end is unknown."""
         if self.empty or not (np.isfinite(a).all() and np.isfinite(b).all()):
             return
-        self._draw.line([self._at(a), self._at(b)], fill=colour, width=max(round(_FINER * width), 1))
+        self._draw.line(
+            [self._at(a), self._at(b)], fill=colour, width=max(round(_FINER * width), 1)
+        )
         for end in (a, b):
             self.dot(end, width / 2, colour)
 

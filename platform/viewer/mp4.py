@@ -108,9 +108,7 @@ def _write(
         stream = None
         for time_s, picture in pictures:
             if stream is None:
-                stream = container.add_stream(
-                    "libx264", rate=Fraction(fps).limit_denominator(1001)
-                )
+                stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
                 stream.height, stream.width = picture.shape[:2]
                 stream.pix_fmt = "yuv420p"
                 stream.codec_context.time_base = _CLOCK

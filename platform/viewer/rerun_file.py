@@ -64,7 +64,9 @@ def _log_row(
     recording.set_time("time", duration=float(answer.timestamp_s[row]))
     recording.set_time("frame", sequence=int(answer.frame[row]))
     who = f"person_{answer.person}"
-    joints = rr.Points3D(points_m, colors=colours, radii=0.02, labels=JOINT_NAMES, show_labels=False)
+    joints = rr.Points3D(
+        points_m, colors=colours, radii=0.02, labels=JOINT_NAMES, show_labels=False
+    )
     recording.log(f"scene/{who}/joints", joints)
     bones = [points_m[list(edge)] for edge in EDGES]
     bone_colours = [colours[child] for _, child in EDGES]

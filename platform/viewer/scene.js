@@ -16,7 +16,7 @@ class Scene {
     const b = this.bounds;
     const target = [0, 1, 2].map((k) => (b.low[k] + b.high[k]) / 2);
     const size = Math.hypot(...[0, 1, 2].map((k) => b.high[k] - b.low[k]));
-    const distance = Math.max(1.35 * size, 2600);
+    const distance = Math.max(1.08 * size, 2400);
     const [yaw, pitch] = { free: [-0.62, 0.24], camera: [0, 0.03], side: [-Math.PI / 2, 0.05],
       top: [0, 1.5] }[name];
     Object.assign(this.view, { yaw, pitch, distance, target });
@@ -160,15 +160,20 @@ class Scene {
     this.label([sideX + Math.sign(sideX - x0) * 260, (y0 + y1) / 2 + 500, 0], "y, m");
     this.model.people.forEach((person, index) => { // shadows: where on the floor they are
       if (!person.visible || rows[index] < 0) return;
+      const root = person.inScene(rows[index], 0), under = this.project([root[0], root[1], 0]);
+      if (!under) return;
       c.strokeStyle = colours.ink;
       c.globalAlpha = 0.1;
+      c.lineWidth = Math.max(3 * BONE_MM * under[3], 2);
+      c.beginPath(); // one stroke: where limbs cross it is no darker
       for (const [a, d] of this.model.edges) {
         const p = person.inScene(rows[index], a), q = person.inScene(rows[index], d);
-        const at = this.project([p[0], p[1], 0]);
-        if (!at) continue;
-        c.lineWidth = Math.max(3 * BONE_MM * at[3], 2);
-        this.line([p[0], p[1], 0], [q[0], q[1], 0]);
+        const from = this.project([p[0], p[1], 0]), to = this.project([q[0], q[1], 0]);
+        if (!from || !to) continue;
+        c.moveTo(from[0], from[1]);
+        c.lineTo(to[0], to[1]);
       }
+      c.stroke();
       c.globalAlpha = 1;
     });
   }

@@ -16,7 +16,9 @@ class ViewSettings(Settings):
     """Look at answers: a page, an overlay film, a recording for Rerun."""
 
     answers: str = Field(description="folder of answers (FILE.json and FILE.npz), or one FILE.json")
-    film: str | None = Field(None, description="the film they came from, or the folder of the films")
+    film: str | None = Field(
+        None, description="the film they came from, or the folder of the films"
+    )
     overlay: bool = Field(False, description="write overlay.mp4 as well; needs film=")
     ellipses: bool = Field(True, description="draw the 50 % ellipsoids into overlay.mp4")
     rerun: bool = Field(False, description="write answers.rrd as well; needs the extra [viewer]")
