@@ -14,7 +14,8 @@ Array = NDArray[np.float64]
 Colour = tuple[int, int, int]
 # Colours of the people, those of the page; one person alone is drawn by sides.
 PEOPLE: tuple[Colour, ...] = (
-    (86, 180, 233), (240, 130, 58), (47, 199, 156), (208, 143, 198), (224, 189, 74), (163, 171, 181),
+    (86, 180, 233), (240, 130, 58), (47, 199, 156),
+    (208, 143, 198), (224, 189, 74), (163, 171, 181),
 )  # fmt: skip
 _SIDES: tuple[Colour, Colour, Colour] = ((47, 199, 156), (86, 180, 233), (240, 130, 58))
 _FINER = 3  # each pixel is drawn as so many squared
