@@ -139,5 +139,5 @@ function colourOf(model, index, joint) {
   if (model.people.length === 1)
     return isLeft ? colours.left : isRight ? colours.right : colours.trunk;
   const own = colours[`p${index % 6}`];
-  return isRight ? mixed(own, colours.ink, 0.32) : isLeft ? own : mixed(own, colours.ink, 0.14);
+  return isRight ? mixed(own, "#000000", 0.36) : isLeft ? own : mixed(own, "#000000", 0.15);
 }

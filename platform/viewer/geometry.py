@@ -121,7 +121,7 @@ def half_axes(covariances_px2: Array, radius: float) -> tuple[Array, Array]:
         covariances_px2: (J, 2, 2).
         radius: Mahalanobis radius.
     """
-    finite = np.isfinite(covariances_px2).all(axis=(-2, -1))
+    finite = np.asarray(np.isfinite(covariances_px2).all(axis=(-2, -1)))
     values, vectors = np.linalg.eigh(np.where(finite[:, None, None], covariances_px2, 0.0))
     half = radius * np.sqrt(np.clip(values[:, ::-1], 0.0, None))
     half[~finite] = np.nan

@@ -16,7 +16,7 @@ class Scene {
     const b = this.bounds;
     const target = [0, 1, 2].map((k) => (b.low[k] + b.high[k]) / 2);
     const size = Math.hypot(...[0, 1, 2].map((k) => b.high[k] - b.low[k]));
-    const distance = Math.max(1.08 * size, 2400);
+    const distance = Math.max(1.22 * size, 2400);
     const [yaw, pitch] = { free: [-0.62, 0.24], camera: [0, 0.03], side: [-Math.PI / 2, 0.05],
       top: [0, 1.5] }[name];
     Object.assign(this.view, { yaw, pitch, distance, target });

@@ -225,6 +225,7 @@ function tools() {
   document.querySelector("[data-toggle=ghosts]").hidden = !people.some((p) => p.nGhosts);
   document.querySelector("[data-toggle=spread2d]").hidden = $("levels").hidden;
   $("picture-head").textContent = picture.stills.length || model.hasFilm ? "Film" : "Picture";
+  $("picture").style.setProperty("--aspect", model.width / model.height);
   $("seek").max = player.times.length - 1;
   $("seek").addEventListener("input", () => {
     player.pause();
