@@ -15,6 +15,7 @@ JOBS = {
     "train-detector": "train the bundled detector on rendered films",
     "inspect": "what a pose store holds; or whether a source's files agree",
     "predict": "videos or keypoint files in, 3D poses with their uncertainty out",
+    "view": "answers as a page, a film with the poses drawn in, a file for Rerun",
     "train": "context encoder, mixtures with its depth, denoiser",
     "recalibrate": "a run's errors on known poses: what its uncertainty and refinement rest on",
     "evaluate": "errors on the test split, report",

@@ -19,6 +19,7 @@ ROOMS = (
     # the method: pure torch and numpy
     "model/compiled",
     "model/geometry",
+    "model/motion",
     "model/multiview",
     "model/heatmaps",
     "model/observations",
@@ -68,6 +69,7 @@ ROOMS = (
     "platform/training",
     "platform/detector_training",
     "platform/evaluation",
+    "platform/viewer",
     "platform/prediction",
     "platform/serving",
     "platform/ablation",
