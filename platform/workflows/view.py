@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from pydantic import Field
 
 from diffpose.platform.answers.answer import Answer
+from diffpose.platform.answers.files import answers_in, read_answer
 from diffpose.platform.base.config import Settings
 from diffpose.platform.base.errors import ConfigError, SourceError
-from diffpose.platform.base.storage import absolute, join, list_names, write_bytes
+from diffpose.platform.base.storage import absolute, join, write_bytes
 
 
 class ViewSettings(Settings):
@@ -37,12 +39,14 @@ def view(settings: ViewSettings) -> None:
 
     if settings.overlay and settings.film is None:
         raise ConfigError("overlay=true draws into the film: give film=FILM as well.")
-    people = by_source(_read(settings.answers))
+    people = by_source([read_answer(uri) for uri in answers_in(settings.answers)])
     films = films_of(list(people), settings.film)
     for source, answers in people.items():
         own = source.rpartition("/")[2].rpartition(".")[0] or source.replace("/", "__")
         out = absolute(settings.out) if len(people) == 1 else join(absolute(settings.out), own)
         film = films.get(source)
+        if settings.film is not None and film is None:
+            sys.stderr.write(f"warning: film={settings.film} has no {source}: a page without it\n")
         embedded = small_film(film, settings.film_px) if film else None
         page = join(out, "viewer.html")
         write_bytes(page, viewer_page(answers, title=source, film=embedded).encode())
@@ -93,18 +97,3 @@ def films_of(sources: Sequence[str], film: str | None) -> dict[str, str]:
             "folder of the films, or one film's answers."
         )
     return found
-
-
-def _read(uri: str) -> list[Answer]:
-    from diffpose.platform.answers.files import read_answer
-
-    if uri.endswith(".json"):
-        return [read_answer(uri)]
-    arrays = set(list_names(uri, ".npz"))
-    names = [name for name in list_names(uri, ".json") if f"{name[:-5]}.npz" in arrays]
-    if not names:
-        raise SourceError(
-            f"answers={uri} holds no answers (FILE.json beside FILE.npz); give the folder that "
-            "diffpose predict out=... wrote."
-        )
-    return [read_answer(join(uri, name)) for name in names]
