@@ -6,6 +6,8 @@ import difflib
 import importlib
 import sys
 
+import diffpose
+
 JOBS = {
     "preprocess": "recordings -> pose store: detections and mixtures",
     "make-motion": "motion of our own as a library of BVH files",
@@ -43,12 +45,18 @@ def file_of(name: str) -> str:
 def main() -> int:
     """Dispatch to a job; every job is also ``python jobs/JOB.py`` with the same arguments."""
     arguments = sys.argv[1:]
+    if arguments[:1] in (["--version"], ["-V"]):
+        sys.stdout.write(f"diffpose {diffpose.__version__}\n")
+        return 0
+    if arguments[:1] == ["help"]:  # diffpose help JOB
+        arguments = [*arguments[1:2], "--help"]
     if not arguments or arguments[0] in ("-h", "--help"):
         lines = [f"  {name:19s}{text}" for name, text in JOBS.items()]
         sys.stdout.write(
             "usage: diffpose JOB [--config FILE] [key=value ...]\n\njobs:\n"
             + "\n".join(lines)
-            + "\n\ndiffpose JOB --help lists the settings of a job.\n"
+            + "\n\ndiffpose help JOB lists the settings of a job; "
+            "diffpose --version tells which version this is.\n"
         )
         return 0
     name = arguments[0]

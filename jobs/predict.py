@@ -5,8 +5,9 @@ diffpose predict video=VIDEO out=DIR
 diffpose predict video=[a.mp4,b.mp4] out=DIR people.several=true detector.kind=vitpose
 diffpose predict run=RUN_DIR keypoints=FILE_OR_FOLDER width=1920 height=1080 fps=30 out=DIR
 
-Writes per person VIDEO_person_K.npz (poses, hypotheses, spread, covariances, keypoints, times) and
-.json (the same without hypotheses). Run again to go on where it stopped.
+Writes per person VIDEO_person_K.npz (poses, hypotheses, covariances, keypoints, times) and .json
+(the same without hypotheses and covariances). Run again to go on where it stopped. Look at them:
+diffpose view answers=DIR film=VIDEO out=FOLDER.
 """
 
 from __future__ import annotations

@@ -15,8 +15,10 @@ class Scene {
   look(name) {
     const b = this.bounds;
     const target = [0, 1, 2].map((k) => (b.low[k] + b.high[k]) / 2);
-    const size = Math.hypot(...[0, 1, 2].map((k) => b.high[k] - b.low[k]));
-    const distance = Math.max(1.22 * size, 2400);
+    const [wide, deep, tall] = [0, 1, 2].map((k) => b.high[k] - b.low[k]);
+    const across = Math.hypot(wide, deep);
+    // the lens takes in 1 / 1.6 of the distance in height; who stands in front is nearer
+    const distance = Math.max(1.22 * Math.hypot(across, tall), 1.82 * tall + 0.5 * across, 2400);
     const [yaw, pitch] = { free: [-0.62, 0.24], camera: [0, 0.03], side: [-Math.PI / 2, 0.05],
       top: [0, 1.5] }[name];
     Object.assign(this.view, { yaw, pitch, distance, target });

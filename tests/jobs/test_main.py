@@ -27,6 +27,9 @@ class Nothing(Settings):
     [
         ([], 0, ["usage:", "preprocess", "serve"]),
         (["--help"], 0, ["usage:"]),
+        (["help"], 0, ["usage:"]),
+        (["--version"], 0, ["diffpose 0."]),
+        (["help", "serve"], 0, ["shipped://frames", "port"]),
         (["evaluete"], 2, ["unknown job 'evaluete'", "Did you mean 'evaluate'?"]),
         (["zzz"], 2, ["Jobs:", "train"]),
         (["preprocess"], 2, ["'source' is required", "'store' is required"]),
