@@ -44,7 +44,7 @@ from diffpose.platform.base import command_line
 from diffpose.platform.base.config import Settings
 from diffpose.platform.base.storage import SHIPPED, absolute, write_json
 from diffpose.platform.evaluation.results import CONTEXT
-from diffpose.platform.prediction.predict import LEAST_SEEN
+from diffpose.platform.prediction.assembled import LEAST_SEEN
 from diffpose.platform.prediction.unseen import covering_unseen
 from diffpose.platform.runs.load import load_to_sample
 from diffpose.platform.runs.uncertainty_file import load_recalibration, predict_uncertainty

@@ -71,6 +71,7 @@ ROOMS = (
     "platform/evaluation",
     "platform/viewer",
     "platform/prediction",
+    "platform/notebook",
     "platform/serving",
     "platform/ablation",
     "platform/downloads",

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from diffpose.model.geometry.skeleton import JOINT_NAMES
 from diffpose.model.motion.world import World
+
+if TYPE_CHECKING:
+    import pandas
 
 Floats = NDArray[np.floating]
 
@@ -105,7 +109,50 @@ class Answer:
         """
         return self._known_world().points_mm(self.positions_mm)
 
+    def to_dataframe(self) -> pandas.DataFrame:
+        """Return a table with a row per frame and joint.
+
+        Columns: frame, time_s, person, joint, x_mm, y_mm, z_mm (camera frame), std_mm, confidence,
+        seen, x_px, y_px, with covariances cov_xx_mm2, cov_xy_mm2, cov_xz_mm2, cov_yy_mm2,
+        cov_yz_mm2, cov_zz_mm2, and with a world frame world_x_mm, world_y_mm, world_z_mm.
+        """
+        import pandas
+
+        joints = len(JOINT_NAMES)
+        columns: dict[str, Any] = {
+            "frame": np.repeat(self.frame, joints),
+            "time_s": np.repeat(self.timestamp_s, joints),
+            "person": self.person,
+            "joint": np.tile(JOINT_NAMES, len(self)),
+        }
+        columns |= _by_axis("{}_mm", self.positions_mm)
+        columns["std_mm"] = np.ravel(self.std_mm)
+        columns["confidence"] = np.ravel(self.confidence)
+        columns["seen"] = np.ravel(self.seen)
+        columns |= _by_axis("{}_px", self.keypoints_px)
+        if self.covariance_mm2 is not None:
+            for a, b in ("xx", "xy", "xz", "yy", "yz", "zz"):
+                values = self.covariance_mm2[..., "xyz".index(a), "xyz".index(b)]
+                columns[f"cov_{a}{b}_mm2"] = np.ravel(values)
+        if self.world is not None:
+            columns |= _by_axis("world_{}_mm", self.world_positions_mm)
+        return pandas.DataFrame(columns)
+
+    def show(self, film: str | None = None) -> Any:
+        """Show it in a notebook, beside its film where that is given: see diffpose.show."""
+        import diffpose
+
+        return diffpose.show(self, film)
+
     def _known_world(self) -> World:
         if self.world is None:
             raise ValueError(f"the answer of {self.source!r} has no world frame")
         return self.world
+
+
+def _by_axis(name: str, values: Floats) -> dict[str, Floats]:
+    """Return the columns of values (T, J, 2 or 3), a name for each axis."""
+    return {
+        name.format(axis): np.ravel(values[..., i])
+        for i, axis in enumerate("xyz"[: values.shape[-1]])
+    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 from collections import Counter
@@ -12,26 +11,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from diffpose.model.lifting.facts import scale_to_height
 from diffpose.model.lifting.interface import Lifter
 from diffpose.model.lifting.lifter import row_seeds
 from diffpose.model.lifting.long_sequence import lift_in_parts
 from diffpose.model.lifting.sampling import SamplingSettings
 from diffpose.model.observations.initial_distribution import Observations
-from diffpose.model.observations.plausibility import plausibility
-from diffpose.platform.answers.answer import Answer
-from diffpose.platform.answers.files import claimed_std_mm, write_answer
-from diffpose.platform.answers.quality import quality
+from diffpose.platform.answers.files import write_answer
 from diffpose.platform.execution.ray_stages import Stage
-from diffpose.platform.prediction.unseen import covering_unseen, spread_mm
+from diffpose.platform.prediction.assembled import Film, assembled
 from diffpose.platform.runs.load import load_to_sample
-from diffpose.platform.runs.uncertainty_file import (
-    Predicted,
-    load_recalibration,
-    predict_uncertainty,
-)
+from diffpose.platform.runs.uncertainty_file import load_recalibration
 from diffpose.platform.store.clips import Clip
 from diffpose.platform.store.observations import read_observations
 from diffpose.platform.store.pose_store import PoseStore
@@ -43,11 +33,6 @@ _STORED = {
     "confidence": "confidence",
     "camera_px": "camera",
 }
-
-
-# A joint that was not detected has a heatmap as wide as a quarter of the person: some 2 % of its
-# mass lie around its peak; of a detected one 10 % and more.
-LEAST_SEEN = 0.05
 
 
 @dataclass(frozen=True)
@@ -187,23 +172,17 @@ def make_predict_fn(
             name: np.concatenate([store.read(field, *r) for r in rows])
             for name, field in _STORED.items()
         }
-        arrays["seen"] = arrays["confidence"] >= LEAST_SEEN
-        hypotheses = covering_unseen(lifted.hypotheses_mm, arrays["seen"])
-        arrays |= {
-            "poses_mm": lifted.pose_mm,
-            "spread_mm": spread_mm(hypotheses).astype(np.float32),
-            "root_mm": lifted.root_mm,
-            "hypotheses_mm": hypotheses,
-        }
-        uncertainty = predict_uncertainty(hypotheses, sampling, recalibration)
-        if uncertainty.covariance_mm2 is not None:
-            arrays["covariance_mm2"] = uncertainty.covariance_mm2.astype(np.float32)
-        if height_m is not None:
-            arrays |= scaled(arrays, scale_to_height(lifted.pose_mm, height_m))
-        arrays["std_mm"] = claimed_std_mm(arrays.get("covariance_mm2"), arrays["spread_mm"])
         arrays["frame"] = np.concatenate([c.first_frame + np.arange(c.n_rows) for c in clips])
-        crops = np.concatenate([store.read("heatmap_crop", *r) for r in rows])
-        answer = _answer(asked.person, arrays, crops, uncertainty, run, when_in_doubt)
+        answer = assembled(
+            lifted,
+            arrays,
+            _film(asked.person, run),
+            sampling,
+            recalibration,
+            crops=np.concatenate([store.read("heatmap_crop", *r) for r in rows]),
+            height_m=height_m,
+            when_in_doubt=when_in_doubt,
+        )
         about = {"track": asked.person.track, "question": asked.question}
         write_answer(out, asked.file, answer, about)
         return Written(asked.file, len(answer), str(answer.quality["warning"]))
@@ -211,56 +190,11 @@ def make_predict_fn(
     return predict
 
 
-def scaled(arrays: dict[str, NDArray[Any]], factor: float) -> dict[str, NDArray[Any]]:
-    """Return poses, places and covariances of a person who is ``factor`` times as tall.
-
-    Along the rays: nothing moves in the picture.
-    """
-    powers = dict.fromkeys(("poses_mm", "spread_mm", "root_mm", "hypotheses_mm"), 1)
-    powers["covariance_mm2"] = 2
-    return {
-        name: (arrays[name] * factor**power).astype(np.float32)
-        for name, power in powers.items()
-        if name in arrays
-    }
-
-
-def _answer(
-    person: Person,
-    arrays: dict[str, NDArray[Any]],
-    crops: NDArray[Any],
-    uncertainty: Predicted,
-    run: str,
-    when_in_doubt: str | None,
-) -> Answer:
-    """Put an answer together; one whose observations do not hold together claims nothing."""
-    figures = plausibility(
-        arrays["keypoints_px"], arrays["confidence"], crops, arrays["timestamp_s"]
-    )
-    warning = ""
-    if when_in_doubt is not None and (found := figures.doubts()):
-        warning = f"the detections do not hold together: {'; '.join(found)}. {when_in_doubt}"
-        # what was fitted to observations that hold together says nothing here
-        note = ". ".join([warning, *([uncertainty.note] if uncertainty.note else [])])
-        uncertainty = dataclasses.replace(uncertainty, calibrated=False, note=note)
-    first = person.clips[0]
-    fields: dict[str, Any] = dict(arrays)
-    radii = uncertainty.claims()["ellipsoid_radius"]
-    return Answer(
-        **fields,
-        fps=first.fps,
-        width=first.width,
-        height=first.height,
-        source=person.source,
-        person=person.number,
-        calibrated=uncertainty.calibrated,
-        note=uncertainty.note,
-        model=run,
-        ellipsoid_radius=radii,
-        quality=quality(arrays["poses_mm"], arrays["confidence"], arrays["seen"], figures, warning),
-    )
-
-
 @functools.lru_cache(maxsize=1)
 def _lifter(run: str, overrides: str) -> tuple[Lifter, SamplingSettings]:
     return load_to_sample(run, json.loads(overrides))
+
+
+def _film(person: Person, run: str) -> Film:
+    first = person.clips[0]
+    return Film(person.source, person.number, first.width, first.height, first.fps, run)

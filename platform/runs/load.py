@@ -69,13 +69,23 @@ def load_to_sample(run_uri: str, overrides: dict[str, Any]) -> tuple[Lifter, Sam
         ConfigError: the settings do not go together.
     """
     run = load_run(run_uri)
+    return run.lifter, sampling_of(run, run_uri, overrides)
+
+
+def sampling_of(run: LoadedRun, run_uri: str, overrides: dict[str, Any]) -> SamplingSettings:
+    """Return a run's sampling settings, some of them replaced.
+
+    Raises:
+        RunError: it shall refine and its errors were never measured.
+        ConfigError: the settings do not go together.
+    """
     chosen = validate(SamplingSettings, {**run.sampling.model_dump(), **overrides})
     if chosen.refine != "none" and run.lifter.errors_mm2 is None:
         raise RunError(
             f"refine={chosen.refine} needs the errors of {run_uri!r} on known poses, which nobody "
             "has measured: diffpose recalibrate run=RUN store=STORE does. Or take refine=none."
         )
-    return run.lifter, chosen
+    return chosen
 
 
 def _load_own(run_uri: str) -> tuple[DiffusionLifter, SamplingSettings, dict[str, Any]]:

@@ -202,7 +202,29 @@ def recorded_heatmaps(
     boxes_px: NDArray[np.floating],
     settings: RecordedSettings,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Draw keypoints as heatmaps; the module's docstring states the widths.
+    """Draw keypoints as heatmaps: see recorded_places.
+
+    Returns:
+        heatmaps (R, 17, 64, 48) and crops (R, 4).
+    """
+    return drawn(*recorded_places(keypoints_px, confidence, boxes_px, settings))
+
+
+def drawn(
+    points_px: NDArray[np.floating], sigma_px: NDArray[np.floating], crops: NDArray[np.float32]
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Draw what recorded_places returned: heatmaps (R, 17, 64, 48) and crops (R, 4)."""
+    weights = np.ones((*sigma_px.shape, 1))
+    return hm.rasterise(points_px[:, :, None], sigma_px[:, :, None], weights, crops), crops
+
+
+def recorded_places(
+    keypoints_px: NDArray[np.floating],
+    confidence: NDArray[np.floating],
+    boxes_px: NDArray[np.floating],
+    settings: RecordedSettings,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float32]]:
+    """Say where each heatmap has its middle and how wide it is; the module's docstring states how.
 
     Args:
         keypoints_px: (R, 17, 2), of frames that follow each other.
@@ -211,7 +233,7 @@ def recorded_heatmaps(
         settings: of the widths.
 
     Returns:
-        heatmaps (R, 17, 64, 48) and crops (R, 4).
+        points_px (R, 17, 2), sigma_px (R, 17) and crops (R, 4).
     """
     crops = windows_around(boxes_px, (hm.HEIGHT, hm.WIDTH))
     boxes = np.asarray(boxes_px, dtype=np.float64)
@@ -222,11 +244,7 @@ def recorded_heatmaps(
     sigma = np.where(known, sigma, 0.25 * size[:, 1:])
     sigma = np.maximum(sigma, settings.least_cells * crops[:, 2:3])
     middle = (boxes[:, :2] + boxes[:, 2:]) / 2
-    points = _filled(_between(keypoints_px, known), middle)
-    heatmaps = hm.rasterise(
-        points[:, :, None], sigma[:, :, None], np.ones((*sigma.shape, 1)), crops
-    )
-    return heatmaps, crops
+    return _filled(_between(keypoints_px, known), middle), sigma, crops
 
 
 def _between(keypoints_px: NDArray[np.floating], known: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -1,0 +1,1 @@
+"""What ``import diffpose`` gives: a run to ask from Python, without Ray or a server."""
