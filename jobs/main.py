@@ -17,6 +17,7 @@ JOBS = {
     "train-detector": "train the bundled detector on rendered films",
     "inspect": "what a pose store holds; or whether a source's files agree",
     "predict": "videos or keypoint files in, 3D poses with their uncertainty out",
+    "export": "answers as files of other programs: TRC, C3D, CSV, Parquet",
     "view": "answers as a page, a film with the poses drawn in, a file for Rerun",
     "train": "context encoder, mixtures with its depth, denoiser",
     "recalibrate": "a run's errors on known poses: what its uncertainty and refinement rest on",

@@ -40,6 +40,7 @@ ROOMS = (
     "platform/store",
     "platform/runs",
     "platform/answers",
+    "platform/exports",
     # recordings -> pose store
     "preprocessing/records",
     "preprocessing/videos",
