@@ -9,7 +9,7 @@ import pytest
 
 from diffpose.model.geometry.skeleton import JOINT_NAMES, LEFT, PARENTS
 from diffpose.model.lifting.facts import scale_to_height, stature_mm
-from diffpose.platform.prediction.predict import scaled
+from diffpose.platform.prediction.assembled import scaled
 from diffpose.preprocessing.mocap.source import MocapSource, read_motion
 
 CMU = Path(__file__).parents[3] / "shared" / "mocap" / "cmu"
@@ -44,7 +44,7 @@ def test_scaled_poses_have_the_height_and_stay_where_they_are_in_the_picture() -
     arrays = {
         "poses_mm": pose,
         "root_mm": rng.uniform([-900, -900, 3000], [900, 900, 6000], (6, 3)),
-        "std_mm": rng.uniform(10, 50, (6, 17)),
+        "spread_mm": rng.uniform(10, 50, (6, 17)),
         "hypotheses_mm": pose[:, None] + rng.normal(0, 30, (6, 4, 17, 3)),
         "covariance_mm2": np.tile(np.eye(3), (6, 17, 1, 1)),
         "confidence": np.ones((6, 17)),
@@ -57,7 +57,7 @@ def test_scaled_poses_have_the_height_and_stay_where_they_are_in_the_picture() -
     rays = [p[..., :2] / p[..., 2:] for p in (before, after)]
     np.testing.assert_allclose(rays[1], rays[0], atol=1e-6)
     np.testing.assert_allclose(found["covariance_mm2"], factor**2 * arrays["covariance_mm2"])
-    np.testing.assert_allclose(found["std_mm"], factor * arrays["std_mm"], rtol=1e-5)
+    np.testing.assert_allclose(found["spread_mm"], factor * arrays["spread_mm"], rtol=1e-5)
 
 
 def test_poses_without_a_size_are_refused() -> None:
