@@ -60,11 +60,20 @@ def make_look_fn(job: VideoJob, device: str = "cpu") -> Stage:
         boxes: list[NDArray[np.float32]] = []
         waiting: list[NDArray[np.uint8]] = []
         damage, next_look_s = "", -np.inf
+        passed_over: NDArray[np.uint8] | None = None  # the last frame, where nobody looked
 
         def look_at_waiting() -> None:
             if finder is not None and waiting:
                 boxes.extend(finder.find(np.stack(waiting)))
             waiting.clear()
+
+        def look_at(number: int, pixels: NDArray[np.uint8]) -> None:
+            looks.append(number)
+            if waiting and waiting[0].shape != pixels.shape:
+                look_at_waiting()
+            waiting.append(pixels)
+            if len(waiting) == _FRAMES_AT_ONCE:
+                look_at_waiting()
 
         first, stop = segment.pts
         frames = decode(
@@ -76,18 +85,17 @@ def make_look_fn(job: VideoJob, device: str = "cpu") -> Stage:
         )
         try:
             for frame in frames:
-                if finder is not None and frame.time_s >= next_look_s - 1e-6:
-                    looks.append(len(pts))
-                    if waiting and waiting[0].shape != frame.pixels.shape:
-                        look_at_waiting()
-                    waiting.append(frame.pixels)
+                passed_over = None if finder is None else frame.pixels
+                if passed_over is not None and frame.time_s >= next_look_s - 1e-6:
+                    look_at(len(pts), passed_over)
+                    passed_over = None
                     next_look_s = frame.time_s + 1.0 / people.per_second
-                    if len(waiting) == _FRAMES_AT_ONCE:
-                        look_at_waiting()
                 pts.append(frame.pts)
                 times.append(frame.time_s)
         except DiffPoseError as error:  # DamagedVideoError: the frames before it are kept
             damage = str(error)
+        if passed_over is not None:  # boxes are known between looks: the last frame is one
+            look_at(len(pts) - 1, passed_over)
         look_at_waiting()
         found = LookedThrough(
             np.array(pts, np.int64), np.array(times), np.array(looks, np.int64), boxes, damage

@@ -101,8 +101,7 @@ def link(
                 taken[i] = len(open_tracks) - 1
             open_tracks[taken[i]].add(look, boxes[i])
     everyone = sorted([*finished, *open_tracks, *named.values()], key=lambda t: t.looks[0])
-    tail = _after_the_last_look(times, looked_at)
-    closed = [_closed(i, t, times, tail) for i, t in enumerate(everyone)]
+    closed = [_closed(i, t, times) for i, t in enumerate(everyone)]
     sure = {i: float(np.mean(track.scores)) for i, track in enumerate(everyone)}
     long = [t for t in closed if _duration(t, times) >= shortest_s]
     # a video of a single moment still has its person
@@ -143,24 +142,10 @@ def _assign(predicted: Sequence[NDArray[np.float64]], boxes: NDArray[np.float64]
     }
 
 
-def _after_the_last_look(times: NDArray[np.float64], looked_at: Sequence[int]) -> tuple[int, int]:
-    """Return the last look and the last frame that it speaks for.
-
-    The film ends before the next look: who was there in the last one is there until the end. With
-    longer silence, as of a keypoint file that ends before its film, nothing is known.
-    """
-    if len(looked_at) < 2:
-        last = looked_at[-1] if len(looked_at) else -1
-        return last, last
-    last = looked_at[-1]
-    spacing = float(np.median(np.diff(times[np.asarray(looked_at)])))
-    return last, int(np.searchsorted(times, times[last] + spacing - 1e-6)) - 1
-
-
-def _closed(number: int, track: _Open, times: NDArray[np.float64], tail: tuple[int, int]) -> Track:
-    """Fill the frames between looks and after the last one; calm the boxes' trembling."""
+def _closed(number: int, track: _Open, times: NDArray[np.float64]) -> Track:
+    """Fill the frames between looks, and calm the boxes' trembling."""
     first, last = track.looks[0], track.looks[-1]
-    frames = np.arange(first, (max(tail[1], last) if last == tail[0] else last) + 1)
+    frames = np.arange(first, last + 1)
     known = np.array(track.boxes)
     boxes = np.stack(
         [np.interp(times[frames], times[track.looks], known[:, i]) for i in range(4)], axis=1

@@ -49,23 +49,23 @@ def test_a_second_person_is_taken_when_the_first_has_gone() -> None:
 
 
 def test_looks_between_are_interpolated_and_short_gaps_bridged() -> None:
-    looks = [i for i in range(0, 60, 3) if not 24 < i < 36]  # the last one at 57
+    looks = [i for i in range(0, 60, 3) if not 24 < i < 36]
     found = [np.array([box(10.0 + 4 * i)]) for i in looks]
     (track,) = link(TIMES, looks, found, several=True, **OPTIONS)
-    assert (track.first, len(track.boxes_px)) == (0, 60)
+    assert (track.first, len(track.boxes_px)) == (0, looks[-1] + 1)
     for frame in (10, 30, 50):
         assert abs(at(track, frame)[0] - (10.0 + 4 * frame)) < 3
 
 
-def test_who_was_there_in_the_last_look_is_there_until_the_film_ends() -> None:
-    looks = list(range(0, 60, 7))  # the last one at 56: three frames follow, too few for another
+def test_a_track_ends_with_the_last_look_that_saw_it() -> None:
+    looks = [*range(0, 60, 7), 59]
     found = [np.array([box(10.0 + 4 * i)]) for i in looks]
     (track,) = link(TIMES, looks, found, several=True, **OPTIONS)
     assert (track.first, len(track.boxes_px)) == (0, 60)
     # who had gone by the last look does not come back, and a file that ends early stays ended
     found[-1] = np.zeros((0, 5))
     (track,) = link(TIMES, looks, found, several=True, **OPTIONS)
-    assert len(track.boxes_px) == 50
+    assert len(track.boxes_px) == 57
     early = [np.array([box(10.0)]) for _ in range(40)]
     (track,) = link(TIMES, range(40), early, several=True, **OPTIONS)
     assert len(track.boxes_px) == 40
