@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from diffpose.model.geometry.camera import look_at
+from diffpose.model.geometry.pinhole import look_at
 from diffpose.model.multiview.calibrated_camera import CalibratedCamera
 
 LENS = (-0.05, 0.14, 0.0006, 0.0007, 0.0)

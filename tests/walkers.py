@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from diffpose.model.geometry.camera import look_at, project
+from diffpose.model.geometry.pinhole import look_at, project
 from diffpose.model.geometry.skeleton import PARENTS
 from diffpose.model.motion.world import World
 from diffpose.platform.answers.answer import Answer

@@ -1,4 +1,4 @@
-"""Pinhole cameras: rays, projection, placement, and the bridge from pixels to metres.
+"""Pinhole cameras in torch: rays, and the bridge from pixels to metres (pinhole.py: the rest).
 
 Camera frame: x right, y down, z forward. Intrinsics are one vector ``(fx, fy, cx, cy)`` in pixels.
 World frame: right-handed, z up.
@@ -6,28 +6,11 @@ World frame: right-handed, z up.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 # Where a degenerate 2D pose (all joints on one spot) would put the person.
 MIN_DEPTH_MM, MAX_DEPTH_MM = 300.0, 100_000.0
-# Human3.6M's cameras: the focal length is 1.145 times the image width.
-DEFAULT_FOCAL_RATIO = 1.145
-
-
-def assumed_intrinsics_px(
-    width: int, height: int, focal_px: float | None = None
-) -> NDArray[np.float64]:
-    """Return fx, fy, cx, cy of a camera of which nothing else is known: the centre is the image's.
-
-    Args:
-        width, height: of the image, px.
-        focal_px: its focal length; None: DEFAULT_FOCAL_RATIO of the longer side.
-    """
-    focal = focal_px or DEFAULT_FOCAL_RATIO * max(width, height)
-    return np.array([focal, focal, width / 2, height / 2])
 
 
 def rays_from_pixels(points_px: Tensor, camera: Tensor) -> Tensor:
@@ -38,25 +21,6 @@ def rays_from_pixels(points_px: Tensor, camera: Tensor) -> Tensor:
         camera: (..., 4), intrinsics in pixels; leading axes as those of the points.
     """
     return (points_px - camera[..., None, 2:4]) / camera[..., None, 0:2]
-
-
-def project(points_mm: NDArray[np.floating], camera: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Project points of the camera frame, (..., 3), to pixels, (..., 2); camera (..., 4)."""
-    rays = points_mm[..., :2] / points_mm[..., 2:3]
-    pixels: NDArray[np.float64] = rays * camera[..., 0:2] + camera[..., 2:4]
-    return pixels
-
-
-def look_at(
-    position_m: NDArray[np.floating], target_m: NDArray[np.floating]
-) -> NDArray[np.float64]:
-    """Return the rotation world -> camera, (3, 3), of an upright camera that looks at a target."""
-    forward = np.asarray(target_m, dtype=np.float64) - position_m
-    forward /= np.linalg.norm(forward)
-    right = np.cross(forward, [0.0, 0.0, 1.0])
-    right /= np.linalg.norm(right)
-    down = np.cross(forward, right)
-    return np.stack([right, down, forward])
 
 
 def solve_root_translation(pose_mm: Tensor, rays: Tensor, weights: Tensor) -> Tensor:

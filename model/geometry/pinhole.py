@@ -1,4 +1,8 @@
-"""The pinhole camera that explains poses and their keypoints best."""
+"""Pinhole cameras without torch: projection, placement, and the one that explains keypoints best.
+
+Camera frame: x right, y down, z forward. Intrinsics are one vector ``(fx, fy, cx, cy)`` in pixels.
+World frame: right-handed, z up.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+# Human3.6M's cameras: the focal length is 1.145 times the image width.
+DEFAULT_FOCAL_RATIO = 1.145
+
+
+def assumed_intrinsics_px(
+    width: int, height: int, focal_px: float | None = None
+) -> NDArray[np.float64]:
+    """Return fx, fy, cx, cy of a camera of which nothing else is known: the centre is the image's.
+
+    Args:
+        width, height: of the image, px.
+        focal_px: its focal length; None: DEFAULT_FOCAL_RATIO of the longer side.
+    """
+    focal = focal_px or DEFAULT_FOCAL_RATIO * max(width, height)
+    return np.array([focal, focal, width / 2, height / 2])
+
+
+def project(points_mm: NDArray[np.floating], camera: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Project points of the camera frame, (..., 3), to pixels, (..., 2); camera (..., 4)."""
+    rays = points_mm[..., :2] / points_mm[..., 2:3]
+    pixels: NDArray[np.float64] = rays * camera[..., 0:2] + camera[..., 2:4]
+    return pixels
+
+
+def look_at(
+    position_m: NDArray[np.floating], target_m: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Return the rotation world -> camera, (3, 3), of an upright camera that looks at a target."""
+    forward = np.asarray(target_m, dtype=np.float64) - position_m
+    forward /= np.linalg.norm(forward)
+    right = np.cross(forward, [0.0, 0.0, 1.0])
+    right /= np.linalg.norm(right)
+    down = np.cross(forward, right)
+    return np.stack([right, down, forward])
 
 
 def fit_pinhole(points_mm: Array, pixels: Array) -> tuple[Array, float]:

@@ -9,22 +9,46 @@ film: the camera stands still.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-AXES = "world: right-handed, x to the camera's right, y away from it, z up; origin on the floor"
 
 
 @dataclass(frozen=True)
-class World:
-    """Where the camera is in the world.
+class Frame:
+    """A frame of reference that the camera stands still in.
 
     Attributes:
-        rotation: (3, 3), from camera to world coordinates.
-        origin_mm: (3,), the world's origin in the camera's frame.
+        rotation: (3, 3), from the camera's axes.
+        origin_mm: (3,), this frame's origin in the camera's frame.
+    """
+
+    axes: ClassVar[str] = (
+        "x to the camera's right, y away from it, z up in the picture; origin: the camera"
+    )
+
+    rotation: Array
+    origin_mm: Array
+
+    def points_mm(self, camera_points_mm: NDArray[np.floating]) -> Array:
+        """Take points (..., 3) of the camera's frame to this one."""
+        there = np.asarray(camera_points_mm, dtype=np.float64) - self.origin_mm
+        return np.asarray(there @ self.rotation.T)
+
+    def covariances(self, camera_covariances: NDArray[np.floating]) -> Array:
+        """Take covariances (..., 3, 3) to this frame's axes."""
+        matrices = np.asarray(camera_covariances, dtype=np.float64)
+        return np.asarray(self.rotation @ matrices @ self.rotation.T)
+
+
+@dataclass(frozen=True)
+class World(Frame):
+    """A gravity-aligned frame.
+
+    Attributes:
         tilt_std_deg: standard deviation of the direction of gravity, about each horizontal axis.
         floor_std_mm: standard deviation of the floor's height under the people.
         source: "given": the camera's tilt was told; "poses": estimated from people who stand.
@@ -32,32 +56,12 @@ class World:
             seen to stand, and the lowest point that was reached is at 0.
     """
 
-    rotation: Array
-    origin_mm: Array
+    axes: ClassVar[str] = "x to the camera's right, y away from it, z up; origin on the floor"
+
     tilt_std_deg: float
     floor_std_mm: float
     source: Literal["given", "poses"]
     floor_source: Literal["given", "feet", "none"]
-
-    def points_mm(self, camera_points_mm: NDArray[np.floating]) -> Array:
-        """Take points (..., 3) of the camera's frame to the world's."""
-        there = np.asarray(camera_points_mm, dtype=np.float64) - self.origin_mm
-        return np.asarray(there @ self.rotation.T)
-
-    def directions(self, camera_vectors: NDArray[np.floating]) -> Array:
-        """Take vectors (..., 3), such as poses relative to their root, to the world's axes."""
-        return np.asarray(np.asarray(camera_vectors, dtype=np.float64) @ self.rotation.T)
-
-    def covariances(self, camera_covariances: NDArray[np.floating]) -> Array:
-        """Take covariances (..., 3, 3) to the world's axes."""
-        matrices = np.asarray(camera_covariances, dtype=np.float64)
-        return np.asarray(self.rotation @ matrices @ self.rotation.T)
-
-    def camera_points_mm(self, world_points_mm: NDArray[np.floating]) -> Array:
-        """Take points (..., 3) of the world's frame back to the camera's."""
-        return np.asarray(
-            np.asarray(world_points_mm, dtype=np.float64) @ self.rotation + self.origin_mm
-        )
 
     @property
     def camera_height_mm(self) -> float:
@@ -67,7 +71,7 @@ class World:
     def to_json(self) -> dict[str, Any]:
         """Describe as JSON values."""
         return {
-            "axes": AXES,
+            "axes": f"world: right-handed, {self.axes}",
             "rotation_from_camera": np.round(self.rotation, 6).tolist(),
             "origin_in_camera_mm": np.round(self.origin_mm, 1).tolist(),
             "camera_height_mm": round(self.camera_height_mm, 1),
@@ -118,3 +122,7 @@ def rotation_upright(up_in_camera: NDArray[np.floating]) -> Array:
         raise ValueError("the camera looks straight up or down: it has no horizontal line of sight")
     forward = forward / np.linalg.norm(forward)
     return np.stack([np.cross(forward, up), forward, up])
+
+
+# Where gravity is not known: the camera's frame, turned as if it were level.
+CAMERA_UPRIGHT = Frame(rotation_upright(np.array([0.0, -1.0, 0.0])), np.zeros(3))

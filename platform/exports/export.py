@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
-from diffpose.model.motion.world import AXES
 from diffpose.platform.answers.answer import Answer
 from diffpose.platform.base.errors import ConfigError
 from diffpose.platform.base.storage import join, write_bytes, write_json
@@ -57,7 +56,7 @@ def export(answers: Sequence[Answer], out: str, name: str, formats: Sequence[For
             known = {
                 **_common(first), "unit": "mm, px, s; covariances mm^2", "fps": first.fps,
                 "frame_of_reference": "x_mm, y_mm, z_mm: camera, x right, y down, z forward"
-                + ("" if first.world is None else f"; world_x_mm ...: {AXES}"),
+                + ("" if first.world is None else f"; world_x_mm ...: {first.world.axes}"),
                 "note": first.note,
             }  # fmt: skip
             known.pop("person")

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from diffpose.model.motion.world import CAMERA_UPRIGHT
 from diffpose.platform.answers.answer import Answer
 from diffpose.platform.base.errors import ConfigError
 
 Array = NDArray[np.float64]
 # From the world's axes to those of files that are y up; both right-handed.
 _Y_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
-# From the camera's axes (x right, y down, z forward) to those of the same files.
-_UPRIGHT = np.diag([1.0, -1.0, -1.0])
 # Frames may be this far off a constant rate, in parts of a frame, before they are interpolated.
 _STEADY = 0.02
 
@@ -86,11 +85,14 @@ def motion_of(answer: Answer) -> Motion:
 
 def upright_mm(answer: Answer) -> tuple[Array, str]:
     """Return the joints (T, 17, 3), y up, and what the frame of reference is, in words."""
-    if answer.world is None:
-        where = "camera turned upright: x right, y up in the picture, z towards the camera; "
-        return np.asarray(answer.positions_mm @ _UPRIGHT), where + "origin at the camera"
-    where = "world: x to the camera's right, y up, z towards the camera; origin on the floor"
-    return np.asarray(answer.world_positions_mm @ _Y_UP.T), where
+    frame = CAMERA_UPRIGHT if answer.world is None else answer.world
+    where = (
+        "camera turned upright: x right, y up in the picture, z towards the camera; "
+        "origin at the camera"
+        if answer.world is None
+        else "world: x to the camera's right, y up, z towards the camera; origin on the floor"
+    )
+    return np.asarray(frame.points_mm(answer.positions_mm) @ _Y_UP.T), where
 
 
 def _at(grid: Array, time_s: Array, values: Array) -> Array:

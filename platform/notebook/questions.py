@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from diffpose.model.geometry.camera import assumed_intrinsics_px
+from diffpose.model.geometry.pinhole import assumed_intrinsics_px
 from diffpose.model.geometry.skeleton import N_JOINTS
 from diffpose.platform.base.errors import ConfigError
 from diffpose.preprocessing.keypoints.joint_layouts import (

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from diffpose.model.geometry.camera import assumed_intrinsics_px
+from diffpose.model.geometry.pinhole import assumed_intrinsics_px
 from diffpose.model.geometry.skeleton import JOINT_NAMES, N_JOINTS
 from diffpose.model.lifting.sampling import Refine, Smooth
 

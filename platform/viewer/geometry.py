@@ -11,42 +11,30 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from diffpose.model.geometry.pinhole import project
+from diffpose.model.motion.world import CAMERA_UPRIGHT, Frame
 from diffpose.platform.answers.answer import Answer
 
 Array = NDArray[np.float64]
-# x right, y away from the camera, z up in the picture: what is shown where gravity is not known.
-_UPRIGHT = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 _NEAREST_MM = 50.0
 
 
 @dataclass(frozen=True)
-class SceneFrame:
-    """Where the camera is in the frame that is shown: z up, y away from the camera.
+class Scene:
+    """What is shown.
 
     Attributes:
-        rotation: (3, 3), from the camera's axes.
-        origin_mm: (3,), the frame's origin in the camera's frame.
+        frame: z up, y away from the camera.
         has_floor: whether z = 0 is a floor.
         name: of the frame.
-        axes: in words.
     """
 
-    rotation: Array
-    origin_mm: Array
+    frame: Frame
     has_floor: bool
     name: str
-    axes: str
-
-    def points_mm(self, camera_points_mm: NDArray[np.floating]) -> Array:
-        """Take points (..., 3) of the camera's frame to this one."""
-        return np.asarray((np.asarray(camera_points_mm) - self.origin_mm) @ self.rotation.T)
-
-    def covariances(self, camera_covariances: NDArray[np.floating]) -> Array:
-        """Take covariances (..., 3, 3) to this frame's axes."""
-        return np.asarray(self.rotation @ np.asarray(camera_covariances) @ self.rotation.T)
 
 
-def scene_frame(answers: Sequence[Answer]) -> SceneFrame:
+def scene_of(answers: Sequence[Answer]) -> Scene:
     """Return the world that the first answer with one knows, else the camera's frame set upright.
 
     Args:
@@ -55,12 +43,8 @@ def scene_frame(answers: Sequence[Answer]) -> SceneFrame:
     for answer in answers:
         world = answer.world
         if world is not None:
-            axes = "x to the camera's right, y away from it, z up; origin on the floor"
-            return SceneFrame(
-                world.rotation, world.origin_mm, world.floor_source != "none", "world", axes
-            )
-    axes = "x right, y away from the camera, z up in the picture; origin: the camera"
-    return SceneFrame(_UPRIGHT, np.zeros(3), False, "camera", axes)
+            return Scene(world, world.floor_source != "none", "world")
+    return Scene(CAMERA_UPRIGHT, False, "camera")
 
 
 def projected_px(points_mm: NDArray[np.floating], camera_px: NDArray[np.floating]) -> Array:
@@ -71,9 +55,8 @@ def projected_px(points_mm: NDArray[np.floating], camera_px: NDArray[np.floating
         camera_px: (..., 4), fx, fy, cx, cy.
     """
     points = np.asarray(points_mm, dtype=np.float64)
-    camera = np.asarray(camera_px, dtype=np.float64)[..., None, :]
-    depth = np.where(points[..., 2:] > _NEAREST_MM, points[..., 2:], np.nan)
-    return np.asarray(points[..., :2] / depth * camera[..., :2] + camera[..., 2:])
+    before = np.where(points[..., 2:] > _NEAREST_MM, points, np.nan)
+    return project(before, np.asarray(camera_px, dtype=np.float64)[..., None, :])
 
 
 def projected_covariances_px2(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from diffpose.model.geometry.skeleton import EDGES, JOINT_NAMES, LEFT, RIGHT
 from diffpose.platform.answers.answer import Answer
 from diffpose.platform.base.errors import SourceError
-from diffpose.platform.viewer.geometry import cholesky_factors, scene_frame
+from diffpose.platform.viewer.geometry import cholesky_factors, scene_of
 from diffpose.platform.viewer.packing import packed_flags, packed_floats, packed_steps
 
 # Ghosts beside an answer: more than that is a cloud, and most of the page's size.
@@ -53,7 +53,7 @@ def page_data(answers: Sequence[Answer], angles: Sequence[Angles]) -> dict[str, 
     if not answers:
         raise SourceError("There is no answer to look at; give at least one.")
     first = answers[0]
-    frame = scene_frame(answers)
+    scene = scene_of(answers)
     budget = _HYPOTHESES_BYTES // len(answers)
     return {
         "joints": list(JOINT_NAMES),
@@ -64,11 +64,11 @@ def page_data(answers: Sequence[Answer], angles: Sequence[Angles]) -> dict[str, 
         "height": first.height,
         "fps": first.fps,
         "scene": {
-            "rotation": np.round(frame.rotation, 7).ravel().tolist(),
-            "origin_mm": np.round(frame.origin_mm, 2).tolist(),
-            "floor": frame.has_floor,
-            "name": frame.name,
-            "axes": frame.axes,
+            "rotation": np.round(scene.frame.rotation, 7).ravel().tolist(),
+            "origin_mm": np.round(scene.frame.origin_mm, 2).tolist(),
+            "floor": scene.has_floor,
+            "name": scene.name,
+            "axes": scene.frame.axes,
         },
         "camera_px": np.round(np.median(first.camera_px, axis=0), 2).tolist(),
         "people": [

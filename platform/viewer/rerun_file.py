@@ -14,7 +14,7 @@ from diffpose.platform.answers.answer import Answer
 from diffpose.platform.base.errors import ConfigError
 from diffpose.platform.base.storage import write_bytes
 from diffpose.platform.viewer.drawing import colour_of
-from diffpose.platform.viewer.geometry import scene_frame
+from diffpose.platform.viewer.geometry import scene_of
 
 
 def rerun_recording(answers: Sequence[Answer], out: str) -> None:
@@ -42,7 +42,7 @@ def rerun_recording(answers: Sequence[Answer], out: str) -> None:
         recording = rr.RecordingStream("diffpose")
         recording.save(path)
         recording.log("scene", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
-        frame = scene_frame(answers)
+        frame = scene_of(answers).frame
         for index, answer in enumerate(answers):
             points_m = frame.points_mm(answer.positions_mm) / 1000.0
             colours = [colour_of(index, len(answers), j) for j in range(len(JOINT_NAMES))]

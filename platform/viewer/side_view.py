@@ -17,7 +17,7 @@ from diffpose.platform.viewer.geometry import (
     half_axes,
     projected_covariances_px2,
     projected_px,
-    scene_frame,
+    scene_of,
 )
 
 _PAPER, _LINE = (24, 27, 32), (62, 69, 78)
@@ -42,7 +42,8 @@ class SideView:
     ) -> None:
         self.size = size
         self.n_people = len(answers)
-        self.frame = scene_frame(answers)
+        self.scene = scene_of(answers)
+        self.frame = self.scene.frame
         places = np.concatenate(
             [self.frame.points_mm(_some(answer.positions_mm)).reshape(-1, 3) for answer in answers]
         )
@@ -91,7 +92,7 @@ class SideView:
     def _background(self) -> NDArray[np.uint8]:
         paper = np.empty((self.size[1], self.size[0], 3), dtype=np.uint8)
         paper[:] = _PAPER
-        if not self.frame.has_floor:
+        if not self.scene.has_floor:
             return paper
         first = np.floor(self._low[:2] / 1000 - 0.6).astype(int)
         last = np.ceil(self._high[:2] / 1000 + 0.6).astype(int)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from diffpose.model.geometry.camera import project
+from diffpose.model.geometry.pinhole import project
 from diffpose.model.geometry.skeleton import EDGES, JOINT_NAMES, MIRROR, bone_lengths
 from diffpose.platform.base.errors import DiffPoseError
 from diffpose.preprocessing.datasets.interface import Array, CameraView, DataSet

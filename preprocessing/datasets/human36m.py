@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from diffpose.model.geometry.camera import project
+from diffpose.model.geometry.pinhole import project
 from diffpose.model.geometry.skeleton import N_JOINTS
 from diffpose.platform.base.errors import SourceError
 from diffpose.platform.base.safe_pickle import read_npz

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffpose.model.geometry.camera import project
+from diffpose.model.geometry.pinhole import project
 from diffpose.platform.base.errors import SourceError
 from diffpose.platform.base.safe_pickle import read_pickle
 from diffpose.preprocessing.datasets.human36m import FPS, Human36mSource

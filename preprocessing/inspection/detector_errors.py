@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from diffpose.model.geometry.body import hidden_by_own_body
-from diffpose.model.geometry.camera import project
+from diffpose.model.geometry.pinhole import project
 from diffpose.model.heatmaps import grid as hm
 from diffpose.model.heatmaps.temperature import TruthCounts, locate_truth, quantised
 from diffpose.model.heatmaps.uncertain_truth import locate_uncertain_truth

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from diffpose.model.geometry.camera import project
+from diffpose.model.geometry.pinhole import project
 from diffpose.model.geometry.skeleton import EDGES, JOINT_NAMES, LEFT, RIGHT
 from diffpose.model.heatmaps.grid import HEIGHT, WIDTH
 from diffpose.model.mixtures.gaussian_mixture import GaussianMixture, joint_kernels

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from diffpose.model.geometry.camera import DEFAULT_FOCAL_RATIO
+from diffpose.model.geometry.pinhole import DEFAULT_FOCAL_RATIO
 from diffpose.platform.base.config import Settings
 from diffpose.preprocessing.mocap.bodies import BodySettings
 from diffpose.preprocessing.mocap.cameras.ring import RingCameras

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diffpose.model.geometry.camera import assumed_intrinsics_px
+from diffpose.model.geometry.pinhole import assumed_intrinsics_px
 from diffpose.platform.base.errors import DiffPoseError, SourceError
 from diffpose.platform.base.progress import Progress
 from diffpose.platform.execution.ray_stages import ActorStage, Stage, run_stages

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffpose.model.geometry.camera import assumed_intrinsics_px
+from diffpose.model.geometry.pinhole import assumed_intrinsics_px
 from diffpose.platform.base.errors import SourceError
 from diffpose.platform.store.clips import Clip
 from diffpose.preprocessing.detectors.examples import person_boxes

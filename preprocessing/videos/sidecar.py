@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
-from diffpose.model.geometry.camera import project
 from diffpose.model.geometry.lens import Lens
+from diffpose.model.geometry.pinhole import project
 from diffpose.model.geometry.skeleton import N_JOINTS
 from diffpose.platform.base.config import Settings
 from diffpose.platform.base.errors import SourceError

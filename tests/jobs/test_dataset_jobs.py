@@ -16,7 +16,7 @@ from human36m_pickle import pickle_content, write_pickle
 from mpi_inf_3dhp_files import valid_frames, write_npz
 
 from diffpose.jobs import evaluate, export_gmm, import_gmm, preprocess, train
-from diffpose.model.geometry.camera import project
+from diffpose.model.geometry.pinhole import project
 from diffpose.model.metrics.protocols import H36M_OF_MPI, mpi_figures
 from diffpose.model.mixtures.gaussian_mixture import GaussianMixture, joint_kernels
 from diffpose.platform.store.observations import read_observations

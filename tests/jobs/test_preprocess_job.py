@@ -12,7 +12,7 @@ from conftest import preprocess_recipe
 from processes import DIFFPOSE, Command, assert_equal_stores, run_command
 
 from diffpose.jobs.inspect_store import describe_store
-from diffpose.model.geometry.camera import project
+from diffpose.model.geometry.pinhole import project
 from diffpose.platform.base.config import validate
 from diffpose.platform.base.errors import DiffPoseError, SourceError, StoreError
 from diffpose.platform.base.storage import list_names

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffpose.model.geometry.camera import look_at
 from diffpose.model.geometry.lens import Lens
+from diffpose.model.geometry.pinhole import look_at
 from diffpose.model.multiview.calibrated_camera import CalibratedCamera, rotation_of_vector
 
 

@@ -12,11 +12,10 @@ from diffpose.model.geometry.camera import (
     MAX_DEPTH_MM,
     MIN_DEPTH_MM,
     back_project,
-    look_at,
-    project,
     rays_from_pixels,
     solve_root_translation,
 )
+from diffpose.model.geometry.pinhole import look_at, project
 
 CAMERA = np.array([1100.0, 1200.0, 500.0, 480.0])
 

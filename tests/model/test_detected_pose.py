@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from diffpose.model.geometry.camera import project
+from diffpose.model.geometry.pinhole import project
 from diffpose.model.geometry.skeleton import N_JOINTS
 from diffpose.model.observations.detections import Detections
 from diffpose.model.refinement.detected_pose import (

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from answers import made_answer
 
-from diffpose.model.motion.world import World, rotation_upright
+from diffpose.model.motion.world import CAMERA_UPRIGHT, World, rotation_upright
 from diffpose.platform.answers.answer import Answer
 from diffpose.platform.answers.files import answers_in, read_answer, write_answer
 from diffpose.platform.answers.quality import quality
@@ -103,11 +103,14 @@ def test_the_world_is_upright_and_leads_back() -> None:
     up = np.array([0.0, -np.cos(tilt), -np.sin(tilt)])
     world = World(rotation_upright(up), np.array([100.0, 900.0, 3000.0]), 1.0, 9.0, "given", "feet")
     points = np.random.default_rng(0).normal(0, 900, (5, 3))
-    np.testing.assert_allclose(world.camera_points_mm(world.points_mm(points)), points)
-    np.testing.assert_allclose(world.directions(up), [0.0, 0.0, 1.0], atol=1e-12)
-    np.testing.assert_allclose(world.directions([1.0, 0.0, 0.0]), [1.0, 0.0, 0.0], atol=1e-12)
-    assert world.directions([0.0, 0.0, 1.0])[1] > 0.9  # away from the camera
+    np.testing.assert_allclose(world.points_mm(points) @ world.rotation + world.origin_mm, points)
+    np.testing.assert_allclose(world.rotation @ up, [0.0, 0.0, 1.0], atol=1e-12)
+    np.testing.assert_allclose(world.rotation @ [1.0, 0.0, 0.0], [1.0, 0.0, 0.0], atol=1e-12)
+    assert (world.rotation @ [0.0, 0.0, 1.0])[1] > 0.9  # away from the camera
     assert np.linalg.det(world.rotation) == pytest.approx(1.0)
     assert world.camera_height_mm == pytest.approx(900 * np.cos(tilt) + 3000 * np.sin(tilt))
+    np.testing.assert_allclose(
+        CAMERA_UPRIGHT.points_mm([1.0, 2.0, 3.0]), [1.0, 3.0, -2.0], atol=1e-12
+    )
     with pytest.raises(ValueError, match="straight up or down"):
         rotation_upright(np.array([0.0, 0.0, -1.0]))

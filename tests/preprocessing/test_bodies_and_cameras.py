@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from diffpose.model.geometry.camera import project
+from diffpose.model.geometry.pinhole import project
 from diffpose.model.geometry.skeleton import EDGES, JOINT_NAMES, MIRROR, bone_lengths
 from diffpose.model.lifting.facts import stature_mm
 from diffpose.preprocessing.mocap.bodies import (

@@ -10,7 +10,7 @@ from films import write_film
 from human36m_files import world_poses, write_human36m
 
 from diffpose.jobs import human36m_videos
-from diffpose.model.geometry.camera import project
+from diffpose.model.geometry.pinhole import project
 from diffpose.platform.base.config import validate
 from diffpose.platform.base.errors import SourceError
 from diffpose.platform.store.clips import Clip

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from diffpose.model.geometry.camera import look_at, project
+from diffpose.model.geometry.pinhole import look_at, project
 from diffpose.platform.base.config import validate
 from diffpose.platform.base.errors import ConfigError, SourceError, StoreError
 from diffpose.platform.synthesis.render import render

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from diffpose.model.geometry.camera import look_at, project
+from diffpose.model.geometry.pinhole import look_at, project
 from diffpose.model.geometry.skeleton import JOINT_NAMES
 from diffpose.model.heatmaps.grid import sample, summarise
 from diffpose.preprocessing.detectors.simulated import SimulatedDetectorSettings, detect

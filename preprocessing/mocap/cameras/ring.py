@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from diffpose.model.geometry.camera import look_at
+from diffpose.model.geometry.pinhole import look_at
 from diffpose.preprocessing.mocap.cameras.virtual_camera import Array, CameraKind, VirtualCamera
 from diffpose.preprocessing.records.seeds import generator
 

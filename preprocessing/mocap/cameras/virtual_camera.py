@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diffpose.model.geometry.camera import assumed_intrinsics_px, project
 from diffpose.model.geometry.lens import Lens
+from diffpose.model.geometry.pinhole import assumed_intrinsics_px, project
 from diffpose.platform.base.config import Settings
 from diffpose.preprocessing.records.clip import ClipTruth
 
