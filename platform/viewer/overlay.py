@@ -20,7 +20,7 @@ from diffpose.platform.viewer.geometry import (
     projected_covariances_px2,
     projected_px,
 )
-from diffpose.platform.viewer.mp4 import written_film
+from diffpose.platform.viewer.mp4 import even, written_film
 from diffpose.platform.viewer.side_view import SideView
 
 Picture = NDArray[np.uint8]
@@ -91,33 +91,28 @@ def overlay_film(
             )
     view = None
     if side:
-        view = SideView(answers, (max(_even(0.8 * info.height), 2), max(_even(info.height), 2)))
-    done = {"frames": 0, "with_people": 0}
+        view = SideView(answers, (even(0.8 * info.height), even(info.height)))
+    frames = with_people = 0
     damage = ""
 
     def pictures() -> Iterator[tuple[float, Picture]]:
-        nonlocal damage
-        frames = decode(film_uri)
-        while True:
-            try:
-                frame = next(frames, None)
-            except DamagedVideoError as error:
-                damage = str(error)
-                return
-            if frame is None:
-                return
-            rows = [row_at(answer, frame.time_s) for answer in answers]
-            picture = frame.pixels.copy()
-            for person, row in enumerate(rows):
-                if row is not None and heatmaps and person in heatmaps:
-                    lay_heatmaps(picture, heatmaps[person], row)
-            _draw_people(picture, answers, rows, ellipses)
-            done["frames"] += 1
-            done["with_people"] += any(row is not None for row in rows)
-            yield frame.time_s, _beside(picture, view, answers, rows, ellipses)
+        nonlocal frames, with_people, damage
+        try:
+            for frame in decode(film_uri):
+                rows = [row_at(answer, frame.time_s) for answer in answers]
+                picture = frame.pixels.copy()
+                for person, row in enumerate(rows):
+                    if row is not None and heatmaps and person in heatmaps:
+                        lay_heatmaps(picture, heatmaps[person], row)
+                _draw_people(picture, answers, rows, ellipses)
+                frames += 1
+                with_people += any(row is not None for row in rows)
+                yield frame.time_s, _beside(picture, view, answers, rows, ellipses)
+        except DamagedVideoError as error:
+            damage = str(error)
 
     written_film(out_uri, pictures(), info.average_fps or answers[0].fps)
-    return OverlayFilm(done["frames"], done["with_people"], damage)
+    return OverlayFilm(frames, with_people, damage)
 
 
 def row_at(answer: Answer, time_s: float) -> int | None:
@@ -192,10 +187,10 @@ def _beside(
     spread: bool,
 ) -> Picture:
     """Return the film's picture with the view at its right, both of even sizes."""
-    height, width = _even(picture.shape[0]), _even(picture.shape[1])
+    height, width = even(picture.shape[0]), even(picture.shape[1])
     picture = np.pad(
         picture,
-        ((0, max(height - picture.shape[0], 0)), (0, max(width - picture.shape[1], 0)), (0, 0)),
+        ((0, height - picture.shape[0]), (0, width - picture.shape[1]), (0, 0)),
         mode="edge",
     )
     if view is None:
@@ -210,8 +205,3 @@ def _beside(
     ]
     own = view.picture(there, [one for one, _ in spreads], [radius for _, radius in spreads])
     return np.ascontiguousarray(np.concatenate([picture, own], axis=1))
-
-
-def _even(length: float) -> int:
-    """Return the next even number: H.264 keeps colours for two pixels each."""
-    return 2 * int(np.ceil(length / 2))

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from typing import NamedTuple
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +22,7 @@ from diffpose.preprocessing.render.person.look import random_build, random_look
 from diffpose.preprocessing.render.scene.scene import random_scene
 from diffpose.preprocessing.render.settings import FilmSettings
 from diffpose.preprocessing.render.surfaces.parts import Array
+from diffpose.preprocessing.videos.encode import encode
 from diffpose.preprocessing.videos.sidecar import Sidecar, Truth, sidecar_uri, write_truth
 
 # Others keep this far from the first person and from each other.
@@ -133,14 +132,19 @@ def write_film(
     lens = random_lens(rng, settings.variety)
     boxes: list[NDArray[np.float64]] = []
 
-    def pictures() -> Iterator[NDArray[np.uint8]]:
+    def pictures() -> Iterator[tuple[None, NDArray[np.uint8]]]:
         for picture, box in render_frames(
             in_camera, looks, scene, film_camera, lens, motion.fps, rng
         ):
             boxes.append(box)
-            yield picture
+            yield None, picture
 
-    write_bytes(uri, encode(pictures(), motion.fps, settings.crf, settings.preset, settings.gop))
+    buffer = io.BytesIO()
+    encode(
+        buffer, pictures(), motion.fps,
+        crf=settings.crf, preset=settings.preset, gop=settings.gop,
+    )  # fmt: skip
+    write_bytes(uri, buffer.getvalue())
     truth = Truth(
         timestamp_s=np.arange(len(frames)) / motion.fps,
         joints_mm=(np.stack(in_camera) * 1000.0).astype(np.float32),
@@ -154,35 +158,6 @@ def write_film(
         intrinsics_px=tuple(intrinsics.tolist()),
     )
     write_truth(uri, sidecar, truth)
-
-
-def encode(
-    pictures: Iterator[NDArray[np.uint8]], fps: float, crf: int, preset: str, gop: int
-) -> bytes:
-    """Return an H.264 mp4 of RGB pictures; one thread, so that the same pictures give the same."""
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as container:
-        stream = None
-        for picture in pictures:
-            if stream is None:
-                rate = Fraction(fps).limit_denominator(1001)
-                stream = container.add_stream("libx264", rate=rate)
-                stream.height, stream.width = picture.shape[:2]
-                stream.pix_fmt = "yuv420p"
-                stream.codec_context.thread_count = 1
-                stream.codec_context.gop_size = gop
-                # x264's look-ahead reads memory that nobody wrote: without it alone the same
-                # pictures give the same bytes
-                stream.options = {
-                    "crf": str(crf),
-                    "preset": preset,
-                    "x264-params": "rc-lookahead=0",
-                }
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            container.mux(stream.encode(frame))
-        if stream is not None:
-            container.mux(stream.encode(None))
-    return buffer.getvalue()
 
 
 def _read(settings: FilmSettings, name: str) -> Motion:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import av
@@ -15,7 +16,7 @@ from diffpose.platform.synthesis.render import render
 from diffpose.preprocessing.mocap.procedural.motion import write_motion_library
 from diffpose.preprocessing.mocap.source import MocapSource, read_motion
 from diffpose.preprocessing.records.splits import assign_splits
-from diffpose.preprocessing.render.films import Rendered, Shot, encode, film_names, make_render_fn
+from diffpose.preprocessing.render.films import Rendered, Shot, film_names, make_render_fn
 from diffpose.preprocessing.render.frames import RenderCamera, random_lens, render_frames
 from diffpose.preprocessing.render.person.look import SKIN, random_build, random_look
 from diffpose.preprocessing.render.scene.scene import random_scene
@@ -23,6 +24,7 @@ from diffpose.preprocessing.render.settings import FilmSettings
 from diffpose.preprocessing.render.surfaces.parts import ellipsoid, tables
 from diffpose.preprocessing.render.surfaces.raster import SUB, rasterise
 from diffpose.preprocessing.videos.decode import decode, inspect_video
+from diffpose.preprocessing.videos.encode import encode
 from diffpose.preprocessing.videos.sidecar import read_sidecar, read_truth
 
 INTRINSICS = np.array([300.0, 300.0, 120.0, 120.0])
@@ -170,13 +172,28 @@ def test_long_motions_are_cut_into_films(motions: Path, tmp_path: Path) -> None:
 def test_films_have_their_rate_and_keyframes(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 255, (48, 64, 3), dtype=np.uint8) for _ in range(20)]
-    data = encode(iter(pictures), 29.97, 30, "ultrafast", 5)
+    buffer = io.BytesIO()
+    timeless = ((None, picture) for picture in pictures)
+    n_frames = encode(buffer, timeless, 29.97, crf=30, preset="ultrafast", gop=5)
+    assert n_frames == len(pictures)
+    data = buffer.getvalue()
     (tmp_path / "a.mp4").write_bytes(data)
     with av.open(str(tmp_path / "a.mp4")) as container:
         assert float(container.streams.video[0].average_rate or 0) == pytest.approx(29.97, abs=0.01)
     info = inspect_video(str(tmp_path / "a.mp4"))
     assert info.n_packets == 20
     assert len(info.keyframe_pts) >= 4
+
+
+def test_films_keep_the_times_that_frames_really_have(tmp_path: Path) -> None:
+    times_s = [0.0, 0.1, 0.15, 0.5, 0.5001, 2.0]  # as telephones take them; two all but at once
+    pictures = [(t, np.full((48, 64, 3), 40 * i, np.uint8)) for i, t in enumerate(times_s)]
+    film = str(tmp_path / "a.mp4")
+    assert encode(film, iter(pictures), 30.0, crf=30, preset="ultrafast", gop=5) == 6
+    frames = list(decode(film))
+    np.testing.assert_allclose([frame.time_s for frame in frames], times_s, atol=1e-4)
+    brightness = [float(frame.pixels.mean()) for frame in frames]
+    np.testing.assert_allclose(brightness, 40.0 * np.arange(6), atol=5)
 
 
 @pytest.mark.cluster
